@@ -27,7 +27,7 @@ async def test_a_key_without_a_beginning_that_is_known_is_blanked(
     key = sellers["a"].config.api_keys[0]
     streamed = b"data: " + _quoting(key) + b"\n\n"
     replies = {
-        False: Reply(400, _JSON, _quoting(key)),
+        False: Reply(400, {**_JSON, "x-asked-with": f"Bearer {key} for {_CLIENTS}"}, _quoting(key)),
         True: Reply(200, {"content-type": "text/event-stream"}, pieces=[_BEGUN, streamed]),
     }
     async with (
@@ -38,5 +38,6 @@ async def test_a_key_without_a_beginning_that_is_known_is_blanked(
         await story.until_known(_CLIENTS)
         whole, stream = [await story.stage.post(story.turn(stream=each), key=_CLIENTS) for each in (False, True)]
         assert (whole.status, stream.status) == (400, 200)
+        assert whole.headers["x-asked-with"] == "Bearer [key] for [key]"
         assert whole.body == _quoting("[key]").replace(_CLIENTS.encode(), b"[key]")
         assert stream.body == _BEGUN + streamed.replace(key.encode(), b"[key]").replace(_CLIENTS.encode(), b"[key]")

@@ -57,6 +57,16 @@ local function as_our_error(headers, status)
   headers:replace("content-type", "application/json")
 end
 
+-- Blanks keys in the headers of an error.
+local function hide_in_headers(headers, keys)
+  local changed = {}
+  for name, value in pairs(headers) do
+    local hidden = string.sub(name, 1, 1) ~= ":" and without_keys(value, keys) or value
+    if hidden ~= value then changed[name] = hidden end
+  end
+  for name, value in pairs(changed) do headers:replace(name, value) end
+end
+
 -- Notes a bad answer and sees to it that the next provider is tried, or if none is left, that the client gets the most
 -- telling error so far. Returns that error, or nil if this answer is it. `stated` is the status that its error names,
 -- else its own; `keys` are those that must not be shown.
@@ -95,9 +105,11 @@ local function refuse(handle, number, status, stated, cause, text, keys)
   if final_s ~= nil then headers:replace("retry-after", tostring(final_s)) else headers:remove("retry-after") end
   if final_s == nil or final_s ~= wait_s then headers:remove("retry-after-ms") end
   local alone = trail[TRAIL_TRIED] == nil and not capped
-  if is_best and alone and final == stated and passes_as_is(handle, cause, text) then
+  hide_in_headers(headers, keys)
+  -- One that cannot be read may have keys in it.
+  if is_best and alone and final == stated and not encoded and passes_as_is(handle, cause, text) then
     if stated ~= status then headers:replace(":status", stated) end
-    if encoded or text == own or #own == LOOKED_AT then return nil end
+    if text == own or #own == LOOKED_AT then return nil end
     headers:remove("transfer-encoding")
     return text
   end
@@ -212,6 +224,7 @@ function envoy_on_response(handle)
     if replacement == nil and #text == LOOKED_AT then -- it passes whole
       local whole = body:getBytes(0, body:length())
       local hidden = without_keys(whole, keys)
+      hidden = blanked(string.sub(hidden, 1, LOOKED_AT), {}) .. string.sub(hidden, LOOKED_AT + 1)
       if hidden ~= whole then replacement = hidden end
     end
     if replacement ~= nil then replace_body(handle, body, replacement) end

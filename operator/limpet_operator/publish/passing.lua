@@ -25,6 +25,21 @@ local function keys_seen(seen)
   return seen.keys
 end
 
+-- A part of an answer as the client gets it, without keys where it is no answer: of an error, before the first part of
+-- an answer, and of lines that have none, such as comments. nil stays nil if nothing changes.
+local function without_keys_in(seen, text, lines)
+  if seen.bad == nil and seen.answered then
+    if lines == nil then return text end
+    if not (string.find(lines, "^:") or string.find(lines, "[\r\n]:") or string.find(lines, "data:%s*[^%s{%[]")) then
+      return text
+    end
+  end
+  local before = text or lines
+  local after = without_keys(before, keys_seen(seen))
+  if seen.bad ~= nil and lines ~= nil then after = blanked(after, {}) end
+  return after ~= before and after or text
+end
+
 -- Judges whole lines.
 local function judge_lines(seen, text)
   if not seen.answered then seen.answered = is_answer(seen.api, text) end
@@ -44,7 +59,7 @@ end
 
 -- The next part of a line that is too long to be held as the client gets it: all but its end.
 local function pass_long_line(seen, part)
-  local text = seen.long.held .. part
+  local text = without_keys_in(seen, seen.long.held .. part)
   local last = #text > 2 * HELD_OF_JSON and HELD_OF_JSON or #text
   seen.long.held = string.sub(text, -last)
   return string.sub(text, 1, #text - last)
@@ -66,7 +81,7 @@ end
 -- The same for its last part, which has its usage.
 local function end_long_line(seen, part)
   local long, changes = seen.long, {}
-  local text = long.held .. part
+  local text = without_keys_in(seen, long.held .. part)
   if long.level ~= nil and not long.has_usage then read_end(seen, changes, text, long.level, long.has_model) end
   seen.long = nil
   return #changes > 0 and with_changes(text, changes) or text
@@ -100,8 +115,7 @@ local function pass_lines(seen, piece)
   local rest = string.sub(piece, ended + 1)
   seen.waiting, seen.waits = rest ~= "" and { rest } or {}, #rest
   judge_lines(seen, text)
-  local changed = lines_for_client(seen, text)
-  if seen.bad ~= nil then changed = blanked(changed or text, keys_seen(seen)) end
+  local changed = without_keys_in(seen, lines_for_client(seen, text), text)
   -- Of an event that has gone in part the rest goes as well.
   if seen.hide then
     local blank = string.find(string.sub(text, -3), "\n\r?\n$") or string.find(text, "^\r?\n$")
@@ -117,8 +131,7 @@ local function end_lines(seen)
   local text = table.concat(seen.waiting)
   if text == "" then return "" end
   judge_lines(seen, text)
-  local changed = lines_for_client(seen, text) or text
-  return seen.bad ~= nil and blanked(changed, keys_seen(seen)) or changed
+  return without_keys_in(seen, lines_for_client(seen, text), text) or text
 end
 
 -- The next piece of JSON as the client gets it. What may be a usage is kept in mind, should it not stand at the end.
@@ -136,9 +149,11 @@ local function pass_json(seen, piece)
   if not seen.head_read then
     local changes, open = {}, string.match(text, "^%s*(){")
     seen.head_read = true
+    if error_in(string.sub(text, 1, LOOKED_AT)) ~= nil then seen.bad = string.sub(text, 1, LOOKED_AT) end
     if open ~= nil then seen.has_model, seen.has_usage = read_object(seen, changes, text, open) end
     text = #changes > 0 and with_changes(text, changes) or text
   end
+  text = without_keys_in(seen, text)
   local at = usage_from(text, 1)
   if at ~= nil then seen.perhaps = string.sub(text, at + 7, at + 2055) end
   seen.held = string.sub(text, -HELD_OF_JSON)
@@ -151,9 +166,9 @@ local function end_json(seen)
   local head = string.sub(table.concat(seen.head), 1, LOOKED_AT)
   if error_in(head) ~= nil then seen.bad = head end
   if not seen.head_read then
-    local changed = whole_for_client(seen, text) or text
-    return seen.bad ~= nil and blanked(changed, keys_seen(seen)) or changed
+    return without_keys_in(seen, whole_for_client(seen, text), text) or text
   end
+  text = without_keys_in(seen, text)
   if not seen.has_usage and not read_end(seen, changes, text, 1, seen.has_model) and seen.perhaps ~= nil then
     read_numbers(seen.numbers, seen.perhaps, string.find(seen.perhaps, "{", 1, true), "")
     note_usage(seen)

@@ -1,12 +1,20 @@
 -- What Envoy gives a program for the answer of an attempt, as far as ours use it. `chunks` is changed in place.
 
+local values_of = setmetatable({}, { __mode = "k" })
+local plain_pairs = pairs
+
+-- As Envoy's Lua has it, also of what is a map of Envoy's.
+function pairs(of) return plain_pairs(values_of[of] or of) end
+
 local function map(values)
-  return {
+  local made = {
     get = function(_, name) return values[name] end,
     getAtIndex = function(_, name, index) return index == 0 and values[name] or nil end,
     replace = function(_, name, value) values[name] = value end,
     remove = function(_, name) values[name] = nil end,
   }
+  values_of[made] = values
+  return made
 end
 
 local function buffer(chunks, number)

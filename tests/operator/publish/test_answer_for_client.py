@@ -264,15 +264,14 @@ def test_the_usage_of_a_whole_answer_is_its_own(lua: LuaWorld, size: int, long: 
         assert got.body == named([text])[0]
 
 
-@pytest.mark.parametrize(("status", "passes"), [("500", False), ("400", True)])
-def test_an_error_in_an_encoding_is_never_shown_as_text(lua: LuaWorld, status: str, passes: bool) -> None:
+@pytest.mark.parametrize("status", ["500", "400"])
+def test_an_error_in_an_encoding_is_never_shown(lua: LuaWorld, status: str) -> None:
+    """Nobody can look for keys in it."""
     sent = gzip.compress(json.dumps({"error": {"message": "busy"}}).encode())
     got = lua.answer(Reply([sent], status, headers={**_JSON, "content-encoding": "gzip"}))
-    assert (got.body == sent) is passes
-    assert got.headers.get("content-encoding") == ("gzip" if passes else None)
-    if not passes:
-        error = json.loads(got.body)["error"]
-        assert error["message"] == f"The provider answered with an error. (alpha {status})"
+    assert "content-encoding" not in got.headers
+    error = json.loads(got.body)["error"]
+    assert error["message"] == f"The provider answered with an error. (alpha {status})"
 
 
 @pytest.mark.parametrize(
