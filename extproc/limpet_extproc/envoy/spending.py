@@ -24,8 +24,8 @@ LaneOf = Callable[[str, str], Lane | None]
 """From `apis.Api.name` and the model."""
 
 
-_Account = tuple[str, str, str, str]
-"""Provider, model, tenant and policy."""
+_Account = tuple[str, str, str, str, bool]
+"""Provider, model, tenant, policy, and whether the tenant is a client with a key."""
 
 
 class _Sums:
@@ -117,20 +117,20 @@ class Spending:
             return None
         model = record.model if record else ""
         tenant, policy = (record.client or record.tenant, record.policy) if record else ("", "")
-        account = provider, model, tenant, policy
+        account = provider, model, tenant, policy, record is not None and bool(record.client)
         if usage is None:
             if outcome == "ok" and record is not None and record.kind != "conversation":
                 return None  # such as a moderation: nothing says that it costs anything
             self._metrics.unbilled.add(1, provider, model, "unmetered")
             usd = self._estimated(provider, record, answer_bytes)
-            self._book.add(self._row(account), RowSums(1, unmetered=1).plus(_estimate(usd)))
+            self._enter(account, RowSums(1, unmetered=1).plus(_estimate(usd)))
             return None
         lane = self._lane_of(record.api, record.model) if record else None
         found = bill(lane, provider, record, usage) if lane is not None and record is not None else None
         if found is None:
             self._metrics.unbilled.add(1, provider, model, "unpriced")
-            self._book.add(
-                self._row(account),
+            self._enter(
+                account,
                 RowSums(
                     1,
                     unpriced=1,
@@ -147,7 +147,7 @@ class Spending:
             if outcome == "client_left":
                 usd = more_output_usd(lane, provider, record, usage.output, answer_bytes)
                 self._client_spent(record.client, usd)
-                self._book.add(self._row(account), _estimate(usd))
+                self._enter(account, _estimate(usd))
         sums = self._unsettled.get(account)
         if sums is None:
             sums = self._unsettled[account] = _Sums()
@@ -167,14 +167,15 @@ class Spending:
         """Enter what has been counted into the ledger and the metrics; to be called after a few requests."""
         for account, sums in self._unsettled.items():
             self._measure(account, sums)
-            self._book.add(self._row(account), sums.row())
+            self._enter(account, sums.row())
         self._unsettled.clear()
 
-    def _row(self, account: _Account) -> RowKey:
-        return RowKey(int(self._clock() // HOUR_S), "traffic", *account)
+    def _enter(self, account: _Account, sums: RowSums) -> None:
+        *names, is_client = account
+        self._book.add(RowKey(int(self._clock() // HOUR_S), "traffic", *names), sums, is_client=is_client)
 
     def _measure(self, account: _Account, sums: _Sums) -> None:
-        provider, model, tenant, policy = account
+        provider, model, tenant, policy, _ = account
         if tenant not in self._tenants:
             if len(self._tenants) < MOST_TENANTS:
                 self._tenants.add(tenant)

@@ -6,8 +6,9 @@ from typing import Final, Protocol
 from limpet_extproc.contract.ledger import HOUR_S, NOTHING_SPENT, RowKey, Rows, RowSums
 
 MOST_HOUR_ROWS: Final = 5_000
-"""Of one hour in one worker; further tenants share the row of OTHERS."""
-OTHERS: Final = "other"
+"""Of one hour in one worker; beyond these one for each provider, policy and client, and one for all other tenants."""
+OTHERS: Final = "(others)"
+"""Stands for many tenants or models; no client has this name."""
 
 
 class LedgerUnavailableError(Exception):
@@ -34,10 +35,15 @@ class LedgerBook:
         self._totals: dict[RowKey, RowSums] = {}
         self._unwritten: set[RowKey] = set()
 
-    def add(self, key: RowKey, sums: RowSums) -> None:
-        """Count a request, or several."""
+    def add(self, key: RowKey, sums: RowSums, *, is_client: bool = False) -> None:
+        """Count a request, or several.
+
+        `is_client`: the tenant has a name, which counts for its dollars a day. There are as many as have keys; others,
+        and models, can be invented.
+        """
         if key not in self._totals and len(self._totals) >= MOST_HOUR_ROWS:
-            key = RowKey(key.hour, key.kind, key.provider, key.model, OTHERS, key.policy)
+            tenant = key.tenant if is_client else OTHERS
+            key = RowKey(key.hour, key.kind, key.provider, OTHERS, tenant, key.policy)
         self._totals[key] = self._totals.get(key, NOTHING_SPENT).plus(sums)
         self._unwritten.add(key)
 

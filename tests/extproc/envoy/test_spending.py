@@ -11,7 +11,7 @@ from limpet_extproc.contract.ledger import HOUR_S, RowKey, RowSums
 from limpet_extproc.contract.record import CacheEvidence, Record
 from limpet_extproc.envoy.spending import MOST_TENANTS, Spending
 from limpet_extproc.envoy.usage import TokenUsage
-from limpet_extproc.memory.ledger import LedgerBook
+from limpet_extproc.memory.ledger import MOST_HOUR_ROWS, OTHERS, LedgerBook
 from limpet_extproc.telemetry.metrics import WorkerMetrics
 
 KEY = RowKey(7, "traffic", "a", "flash", "alice", "default")
@@ -132,7 +132,21 @@ def test_series_of_tenants_have_a_bound(make: Make) -> None:
     books = Books(make)
     for number in range(MOST_TENANTS + 3):
         books.count("ok", USAGE, tenant=str(number))
-    assert books.counted("limpet_tenant_bill_usd_total", tenant="other", rule="paid") == pytest.approx(0.45)
+    assert books.counted("limpet_tenant_bill_usd_total", tenant=OTHERS, rule="paid") == pytest.approx(0.45)
+
+
+def test_a_client_has_a_row_of_its_own_where_others_share_one(make: Make) -> None:
+    """Its dollars a day count by it, over all workers."""
+    books = Books(make)
+    for number in range(MOST_HOUR_ROWS):
+        books.book.add(RowKey(7, "traffic", "a", "flash", str(number), "default"), RowSums(1))
+    books.count("ok", USAGE, client="robot")
+    books.count("client_left", None, client="robot", answer_bytes=300)
+    books.count("ok", USAGE)
+    rows = {key.tenant: sums for key, sums in books.book.unwritten().items() if key.model == OTHERS}
+    assert rows.keys() == {"robot", OTHERS}
+    assert rows["robot"].requests == 2
+    assert rows["robot"].paid_usd == pytest.approx(books.spent["robot"])
 
 
 def test_requests_of_one_message_are_entered_together(make: Make) -> None:

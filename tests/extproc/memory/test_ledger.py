@@ -62,7 +62,21 @@ def test_too_many_tenants_share_a_row() -> None:
         book.add(RowKey(HOUR, "traffic", "a", "m", str(number), "default"), spent(1.0))
     rows = book.unwritten()
     assert len(rows) == MOST_HOUR_ROWS + 1
-    assert rows[RowKey(HOUR, "traffic", "a", "m", OTHERS, "default")].requests == 10
+    assert rows[RowKey(HOUR, "traffic", "a", OTHERS, OTHERS, "default")].requests == 10
+
+
+def test_beyond_that_a_client_keeps_its_own_row_whatever_models_it_asks_for() -> None:
+    book = LedgerBook()
+    for number in range(MOST_HOUR_ROWS):
+        book.add(RowKey(HOUR, "traffic", "a", "m", str(number), "default"), spent(1.0))
+    for number in range(10):
+        for client in ("alice", "other"):
+            book.add(RowKey(HOUR, "traffic", "a", f"m{number}", client, "default"), spent(1.0), is_client=True)
+        book.add(RowKey(HOUR, "traffic", "a", f"m{number}", f"stranger{number}", "default"), spent(1.0))
+    rows = book.unwritten()
+    assert len(rows) == MOST_HOUR_ROWS + 3
+    for tenant in ("alice", "other", OTHERS):
+        assert rows[RowKey(HOUR, "traffic", "a", OTHERS, tenant, "default")].requests == 10
 
 
 class Place:
