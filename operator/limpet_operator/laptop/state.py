@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -12,9 +13,13 @@ _KEY_BYTES: Final = 32
 
 
 def prepared_state(environment: Mapping[str, str], home: Path) -> Path:
-    """The folder, made for this user alone if it is missing, with its secrets in it. Raises OSError."""
+    """The folder, made for this user alone, with its secrets in it. Raises OSError."""
     folder = state_folder(environment, home)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.stat()
+    if found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) & 0o077:
+        # Others could read the ledger there, or put a token of theirs in the place of ours.
+        folder.chmod(0o700)
     _keep(folder / KEY_FILE, secrets.token_bytes(_KEY_BYTES))
     _keep(folder / PAGE_TOKEN_FILE, secrets.token_urlsafe(_KEY_BYTES).encode())
     return folder

@@ -38,6 +38,14 @@ def test_it_is_made_once_for_this_user_alone_and_keeps_its_secret(tmp_path: Path
     assert {each.name for each in folder.iterdir()} == {KEY_FILE, PAGE_TOKEN_FILE}
 
 
+@pytest.mark.parametrize("mode", [0o777, 0o755, 0o710])
+def test_a_folder_that_is_open_to_others_is_closed(tmp_path: Path, mode: int) -> None:
+    found = state_folder({}, tmp_path)
+    found.mkdir(parents=True)
+    found.chmod(mode)
+    assert stat.S_IMODE(prepared_state({}, tmp_path).stat().st_mode) == 0o700
+
+
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / ".local").write_text("a file")
     with pytest.raises(OSError, match="Not a directory"):
