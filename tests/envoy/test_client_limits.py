@@ -2,12 +2,16 @@
 
 import asyncio
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Final
 
 import pytest
 from tests.envoy.group import shared_memory
-from tests.envoy.guarded import BOTH_APIS, LAPTOP, ROBOT, guarded
+from tests.envoy.guarded import BOTH_APIS, LAPTOP, ROBOT, Guarded, guarded
+from tests.envoy.upstream import Reply, Upstream
 from tests.extproc.memory.redis_server import RedisServer, servers
+from tests.waiting import until
 
 from limpet_lab.sim.sellers import Sellers
 from limpet_operator.resources.objects import Parser
@@ -16,6 +20,7 @@ pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]
 
 _LIMIT = 12
 _AT_ONCE = 6
+_REFUSED: Final = b'{"error":{"message":"No","type":"invalid_request_error"}}'
 
 
 async def test_two_workers_admit_together_what_one_would_and_those_that_decide_at_once(
@@ -39,3 +44,32 @@ async def test_two_workers_admit_together_what_one_would_and_those_that_decide_a
             assert _LIMIT <= admitted < _LIMIT + _AT_ONCE
             assert all(0 < int(answer.headers["retry-after"]) <= 61 for answer in refused)
             assert (await story.chat(LAPTOP)).status == 200
+
+
+async def test_what_a_client_has_spent_by_one_gateway_it_cannot_spend_by_another(
+    numbers: Iterator[int], sellers: Sellers, parser: Parser, tmp_path: Path
+) -> None:
+    """By every worker of both, once the ledger has told; a request that costs nothing shows when."""
+    limited = json.dumps({"key": ROBOT, "usdPerDay": 1e-9})
+    with servers(RedisServer(tmp_path / "redis")) as (redis,):
+        flags = shared_memory(redis.url, tmp_path)
+        many: dict[str, Any] = {"extproc_workers": 2, "envoy_concurrency": 1, "extproc_flags": flags}
+        async with (
+            guarded(next(numbers), sellers, parser, "Required", **many) as one,
+            guarded(next(numbers), sellers, parser, "Required", **many) as other,
+            Upstream(lambda got: Reply(400, {"content-type": "application/json"}, _REFUSED)) as upstream,
+        ):
+            await one.serve("a", laptop=LAPTOP, robot=limited)
+            await other.serve("a", specs={"a": {"url": upstream.url}}, laptop=LAPTOP, robot=limited)
+            for story in (one, other):
+                for _ in range(6):
+                    await story.until_known(ROBOT)
+            assert {(await other.chat(ROBOT)).status for _ in range(6)} == {400}
+            assert (await one.chat(ROBOT)).status == 200
+
+            async def refused(story: Guarded) -> bool:
+                return {(await story.chat(ROBOT)).status for _ in range(6)} == {429}
+
+            for story in (one, other):
+                await until(lambda story=story: refused(story), "every worker to know what was spent")
+                assert (await story.chat(LAPTOP)).status in (200, 400)
