@@ -78,7 +78,7 @@ class Guarded:
         if data is not None:
             sent.setdefault("content-type", "application/json")
         async with self.stage.http.request(method, self.stage.origin + path, data=data, headers=sent) as response:
-            self.stage.sent(response.headers)
+            self.stage.note_reached(response.headers)
             return Raw(response.status, {k.lower(): v for k, v in response.headers.items()}, await response.read())
 
     async def reached(self) -> int:

@@ -221,9 +221,9 @@ class Stage:
                 **{"model": self.model, "messages": messages, "extra_headers": headers, "extra_body": extra, **fields}
             )
         except openai.APIStatusError as error:
-            self.sent(error.response.headers)
+            self.note_reached(error.response.headers)
             raise
-        self.sent(got.headers)
+        self.note_reached(got.headers)
         seller, decision = self.seller_of(got.headers.get("x-limpet-provider")), got.headers["x-limpet-decision"]
         parsed: Any = got.parse()
         if not stream:
@@ -253,7 +253,7 @@ class Stage:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         known = {"authorization": f"Bearer {key or self.key}", "content-type": "application/json", **(headers or {})}
         async with self.http.post(self.origin + path, data=BytesIO(data), headers=known) as response:
-            self.sent(response.headers)
+            self.note_reached(response.headers)
             return Raw(response.status, {k.lower(): v for k, v in response.headers.items()}, await response.read())
 
     async def get(self, path: str) -> Raw:
@@ -276,7 +276,7 @@ class Stage:
         async with self.http.get(self._metrics_url) as response:
             return await response.text()
 
-    def sent(self, headers: Mapping[str, str]) -> None:
+    def note_reached(self, headers: Mapping[str, str]) -> None:
         """Count a request by its answer's headers, for `settle`."""
         self._reached += "x-limpet-provider" in headers
 
