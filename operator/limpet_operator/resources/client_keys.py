@@ -44,6 +44,9 @@ class _KeyEntry(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     debug: bool = False
 
 
+_FIELDS: Final = _KeyEntry.__struct_encode_fields__
+
+
 def is_for_clients(labels: Mapping[str, str]) -> bool:
     """Whether a Secret with these labels holds keys of clients."""
     return labels.get(LABEL, "false").lower() != "false"
@@ -104,6 +107,8 @@ def _mapping(text: str) -> _KeyEntry:
         raise EntryError("is not a mapping in YAML or JSON") from error
     if isinstance(raw, dict) and isinstance(raw.get("key"), bool | int | float):
         raise EntryError("has a key that is not text: write it in quotes")
+    if isinstance(raw, dict) and (unknown := next((field for field in raw if field not in _FIELDS), None)) is not None:
+        raise EntryError(f"has an unknown field `{shown_name(str(unknown))}`; an entry takes {', '.join(_FIELDS)}")
     try:
         return msgspec.convert(raw, _KeyEntry)
     except msgspec.ValidationError as error:
