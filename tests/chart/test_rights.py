@@ -93,6 +93,22 @@ def test_keys_of_clients_are_read_in_the_releases_namespace_where_they_count() -
     assert ("ai", "limpet-operator-client-keys") not in bound_to(objects(), "limpet-operator")
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_objects_of_a_mesh_are_written_in_the_releases_namespace_and_read_in_all(whole: bool) -> None:
+    found = objects({"mesh": {"istio": {"enabled": True, "wholeCluster": whole}}})
+    roles = bound_to(found, "limpet-operator")
+    # upkeep/writes.py and upkeep/following.py
+    written, read = {"create", "patch", "delete"}, {"list", "watch"}
+    kinds = [("networking.istio.io", plural) for plural in ("serviceentries", "virtualservices")]
+    assert granted(roles["ai", "limpet-operator-mesh"]) == dict.fromkeys(kinds, written if whole else written | read)
+    assert [entry["metadata"]["name"] for entry in found if entry["kind"] == "ClusterRole"] == (
+        ["ai-limpet-operator-mesh"] if whole else []
+    )
+    if whole:
+        assert granted(roles[None, "ai-limpet-operator-mesh"]) == dict.fromkeys(kinds, read)
+    assert not any("mesh" in name for _, name in bound_to(objects(), "limpet-operator"))
+
+
 def test_nothing_of_the_cluster_is_touched_unless_all_namespaces_are_watched() -> None:
     assert [entry for entry in objects() if entry["kind"].startswith("Cluster")] == []
 

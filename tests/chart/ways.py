@@ -46,6 +46,8 @@ WAYS = {
         " networkPolicy: {clients: [{namespaceSelector: {matchLabels: {team: a}}}],"
         " monitoring: [{namespaceSelector: {matchLabels: {team: sre}}}]}}"
     ),
+    "meshed": "{mesh: {istio: {enabled: true, hosts: [llm.internal], exportTo: [apps], wholeCluster: false}}}",
+    "meshed, cluster": "{fullnameOverride: llm, mesh: {istio: {enabled: true}}}",
     "bare": "{networkPolicy: {enabled: false}, podDisruptionBudget: {enabled: false}}",
     "placed": (
         "{imagePullSecrets: [{name: pull}], podAnnotations: {rolled: '1'}, podLabels: {team: ai},"

@@ -18,6 +18,8 @@ class MeshGateway:
     namespace: str = "limpet"
     release: str = "limpet"
     """The Helm release, of which the chart makes the names."""
+    full_name: str | None = None
+    """What all of the release's names begin with, where the chart was told to make others; None: by its rule."""
     port: int = 80
     """The Service's port for HTTP."""
     tls_port: int | None = None
@@ -33,7 +35,9 @@ class MeshGateway:
 
     @property
     def _full_name(self) -> str:
-        """What all of the release's names begin with, by the chart's rule."""
+        """What all of the release's names begin with."""
+        if self.full_name is not None:
+            return self.full_name
         full = self.release if "limpet" in self.release else f"{self.release}-limpet"
         return full[:_LONGEST_PREFIX].removesuffix("-")
 

@@ -45,8 +45,7 @@ async def read_istio(
         if error.status != HTTPStatus.NOT_FOUND:
             raise
         return IstioThere(None, notes=("the cluster has no CRDs of Istio: nothing of this can be applied there yet",))
-    served = {each.get("version") for each in group.get("versions") or ()}
-    version = next((each for each in _VERSIONS if each in served), None)
+    version = served_version(group)
     existing: list[dict[str, Any]] = []
     notes: list[str | None] = []
     for kind in KINDS_IN_CONFLICT:
@@ -62,6 +61,12 @@ async def read_istio(
         else:
             notes.append(injection_note(name, found["metadata"].get("labels") or {}, filters=filters))
     return IstioThere(version, tuple(existing), tuple(filter(None, notes)))
+
+
+def served_version(group: Mapping[str, Any]) -> str | None:
+    """The newest version that this API group of Istio's is served in; None: none that is known here."""
+    served = {each.get("version") for each in group.get("versions") or ()}
+    return next((each for each in _VERSIONS if each in served), None)
 
 
 async def _asked(

@@ -6,7 +6,9 @@ Every reason that a condition can have is listed here, and explained in docs/con
 from typing import Final, Literal, NamedTuple
 
 Truth = Literal["True", "False", "Unknown"]
-ConditionType = Literal["Accepted", "ResolvedRefs", "Effective", "Programmed", "Healthy", "Drained", "Probing", "Fresh"]
+ConditionType = Literal[
+    "Accepted", "ResolvedRefs", "Effective", "Programmed", "Healthy", "Meshed", "Drained", "Probing", "Fresh"
+]
 
 AcceptedReason = Literal["Accepted", "Invalid", "Conflicted", "NotPermitted", "ServesNothing"]
 ResolvedRefsReason = Literal[
@@ -63,6 +65,9 @@ HealthyReason = Literal[
     "NoTraffic",
     "NotProgrammed",
 ]
+MeshedReason = Literal[
+    "Meshed", "Pending", "Conflicted", "NotTaken", "NotPermitted", "NoIstio", "NotRoutable", "NotAccepted"
+]
 DrainedReason = Literal["Drained", "ConversationsLeft", "ConversationsUnknown"]
 ProbingReason = Literal["Probing", "ProbeRejected", "Pending", "NoGateway", "NotAccepted", "RefsNotResolved"]
 FreshReason = Literal["Fresh", "NoLimit", "Stale", "NoDate", "DateInFuture", "NotAccepted"]
@@ -72,6 +77,7 @@ ConditionReason = (
     | EffectiveReason
     | ProgrammedReason
     | HealthyReason
+    | MeshedReason
     | DrainedReason
     | ProbingReason
     | FreshReason

@@ -63,6 +63,7 @@ class Replica:
     def __init__(self, settings: ReplicaSettings, api: KubeReader, access: Access) -> None:
         self._settings = settings
         self._access = access
+        self._api = api
         self.registry = Registry()
         self._metrics = build_metrics(self.registry, version("limpet"))
         if settings.tls_dir is not None:
@@ -113,7 +114,9 @@ class Replica:
     def remarks(self) -> str | None:
         """What is amiss although this replica serves; None: nothing is."""
         left_out = [f"namespace {name} is left out: {why}" for name, why in sorted(self._source.unreadable.items())]
-        return "\n".join([*left_out, *filter(None, [self._source.keys_problem])]) or None
+        mesh = self._writing.mesh_problem if self._writing is not None else None
+        no_mesh = f"nothing is written for the mesh: {mesh}" if mesh else None
+        return "\n".join([*left_out, *filter(None, [self._source.keys_problem, no_mesh])]) or None
 
     def unhealthy(self) -> str | None:
         """Why this process should be restarted; None: it should not."""
@@ -140,6 +143,7 @@ class Replica:
                     settings,
                     settings.lease,
                     writer,
+                    self._api,
                     self.registry,
                     self._fleet,
                     self._prober,
@@ -213,7 +217,7 @@ class Replica:
             gc.set_threshold(_COLLECT_AFTER)
         before, self._plan, self._objects = self._plan, new, objects
         if self._writing is not None:
-            self._writing.status.plan_changed(new, objects)
+            self._writing.plan_changed(new, objects)
             self._writing.tell_of_secrets(new, before)
         self._prober.plan_changed(new)
         self._object_log.log(new)

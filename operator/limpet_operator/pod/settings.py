@@ -12,12 +12,14 @@ from limpet_extproc.contract.client_keys import ClientKeysMode
 from limpet_extproc.contract.envoy import PROBE_SOCKET, extproc_socket
 from limpet_extproc.contract.host_port import HostPort
 from limpet_operator.pod.json_logs import LEVELS
+from limpet_operator.pod.mesh_flags import add_mesh_flags, upkeep_settings
 from limpet_operator.publish.address_family import LookupFamily
 from limpet_operator.publish.bootstrap import CLIENT_SECRET, MESH_SECRET
 from limpet_operator.publish.envoy_settings import MIB, EnvoySettings, SidecarAccess
 from limpet_operator.publish.origins import origin
 from limpet_operator.resources.metadata import LONGEST_NAMESPACE, NAMESPACE
 from limpet_operator.resources.proxy import Proxy, ProxySettings, parse_proxy
+from limpet_operator.upkeep.settings import UpkeepSettings
 
 _TRUST_DOMAIN: Final = re.compile(r"[a-z0-9._-]{1,255}")
 
@@ -54,6 +56,8 @@ class ReplicaSettings:
     """This replica's name, as holder of the Lease."""
     lease: tuple[str, str] | None
     """Namespace and name of the Lease; None: this replica writes nothing to Kubernetes."""
+    mesh: UpkeepSettings | None
+    """What the holder of the Lease keeps in a service mesh; None: nothing."""
     peers: HostPort | None
     """Where the other replicas are found."""
     kubeconfig: Path | None
@@ -106,6 +110,7 @@ def parse_settings(
         log_level=flags.log_level,
         identity=flags.identity,
         lease=(flags.lease_namespace, flags.lease_name) if flags.lease_name else None,
+        mesh=upkeep_settings(flags, parser),
         peers=flags.peers,
         kubeconfig=flags.kubeconfig,
     )
@@ -185,6 +190,7 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     add("--body-limit-mib", type=_positive, default=32, help="largest request body; a larger one is refused with 413")
     add("--proxy", type=_proxy, default=None, help="http://HOST:PORT through which https:// providers are reached")
     add("--no-proxy", action="append", default=[], help="host, domain or network reached without it; repeatable")
+    add_mesh_flags(parser)
     add("--drain-seconds", type=_seconds, default=10.0, help="from a provider's removal until Envoy forgets it")
     add("--log-level", choices=LEVELS, default="info")
     add("--kubeconfig", type=Path, default=None, help="outside a cluster; default: the pod's account, else KUBECONFIG")

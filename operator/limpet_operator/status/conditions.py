@@ -17,7 +17,7 @@ RawStatus = Mapping[str, Any]
 
 _LONGEST_MESSAGE: Final = 2000
 """Envoy's words can be long; the schema has room for 32768 characters, but a terminal does not."""
-_PASSING: Final = frozenset({"Drained"})
+_PASSING: Final = frozenset({"Drained", "Meshed"})
 """Types of our own conditions that an object has only at times."""
 _HISTORY: Final = frozenset({"lastTransitionTime", "since"})
 
@@ -106,7 +106,7 @@ def transitions(before: RawStatus, after: RawStatus) -> list[tuple[Finding, bool
             elif finding.status == "True" and old.get("reason") == "Rejected":
                 changes.append((finding, False))
         elif finding.status == "False" and (was != "False" or old["reason"] != reason):
-            if finding.type not in _PASSING:
+            if finding.type != "Drained":
                 changes.append((finding, True))
         elif finding.status == "True" and was == "False":
             changes.append((finding, False))

@@ -43,7 +43,7 @@ class PlannedObjects:
 
 
 class StatusInputs:
-    """One moment. `published` gives the version in which a provider's cluster is served."""
+    """One moment. `published` gives the version in which a provider's cluster is served, `meshed` what a mesh has."""
 
     def __init__(
         self,
@@ -52,6 +52,7 @@ class StatusInputs:
         traffic: Mapping[str, Traffic],
         probes: ProbeView,
         published: Callable[[str], str | None],
+        meshed: Callable[[ObjectKey], Finding | None] = lambda _key: None,
     ) -> None:
         self.plan = planned.plan
         self._planned = planned
@@ -60,6 +61,7 @@ class StatusInputs:
         self._probed = probes.probed()
         self._results = probes.results()
         self._published = published
+        self._meshed = meshed
 
     def generation(self, key: ObjectKey) -> int | None:
         """The generation of the spec that was planned; None: unknown, because the object is not valid."""
@@ -132,7 +134,8 @@ class StatusInputs:
         planned, name, spec = self.plan.findings[key], key.display_name, self._spec(key, Provider)
         programmed = findings.programmed(name, planned, self._published(name), self._gateways)
         drained = [findings.drained(self._traffic.get(name))] if spec is not None and spec.drain else []
-        return [programmed, self.health(key).finding, *drained]
+        meshed = self._meshed(key)
+        return [programmed, self.health(key).finding, *([] if meshed is None else [meshed]), *drained]
 
     def _probing(self, key: ObjectKey) -> Finding:
         results = self._results.get(key, ())

@@ -18,6 +18,8 @@ from limpet_operator.sources.kube_error import ApiError
 
 JSON: Final = "application/json"
 MERGE_PATCH: Final = "application/merge-patch+json"
+APPLY_PATCH: Final = "application/apply-patch+yaml"
+"""For server-side apply; JSON is YAML."""
 
 Gate = Callable[[], bool]
 

@@ -76,18 +76,20 @@ class StatusWriter:
         published: Callable[[str], str | None],
         record: RecordEvent,
         metrics: WriterMetrics,
+        meshed: Callable[[ObjectKey], Finding | None] = lambda _key: None,
         intervals: WriteIntervals | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        """`stored` gives each object as last read, `published` the version in which a provider's cluster is served."""
+        """`stored` gives each object as last read, `published` and `meshed` are StatusInputs'."""
         self._api = api
         self._lease = lease
         self._fleet = fleet
         self._probes = probes
         self._stored = stored
         self._published = published
+        self._meshed = meshed
         self._record = record
         self._metrics = metrics
         self._intervals = intervals or WriteIntervals()
@@ -148,7 +150,9 @@ class StatusWriter:
         if self._planned is None:
             return
         fleet = self._fleet
-        inputs = StatusInputs(self._planned, fleet.gateways(), fleet.traffic(), self._probes, self._published)
+        inputs = StatusInputs(
+            self._planned, fleet.gateways(), fleet.traffic(), self._probes, self._published, self._meshed
+        )
         self._inputs = inputs
         for removed in self._states.keys() - inputs.plan.findings.keys():
             del self._states[removed]

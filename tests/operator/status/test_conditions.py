@@ -342,6 +342,9 @@ def test_a_condition_stays_while_only_less_is_known_of_the_same_spec(step: Step)
         (("Healthy", "False", "Failing"), ("Healthy", "True", "TrafficOK"), "good"),
         (("Healthy", "True", "TrafficOK"), ("Healthy", "False", "SlowFirstByte"), "bad"),
         (("Healthy", "False", "Failing"), ("Healthy", "False", "TimeoutTooShort"), "bad"),
+        (None, ("Meshed", "Unknown", "Pending"), None),
+        (("Meshed", "True", "Meshed"), ("Meshed", "False", "Conflicted"), "bad"),
+        (("Meshed", "False", "Conflicted"), ("Meshed", "True", "Meshed"), "good"),
         (None, ("Drained", "False", "ConversationsLeft"), None),
         (("Drained", "False", "ConversationsLeft"), ("Drained", "True", "Drained"), "good"),
         (None, ("Probing", "True", "Probing"), None),
@@ -378,5 +381,7 @@ def test_every_reason_is_explained_and_no_other() -> None:
 
 
 def test_no_reason_is_listed_that_is_never_given() -> None:
-    given = "".join(path.read_text() for room in ("planning", "status") for path in (OPERATOR / room).glob("*.py"))
+    given = "".join(
+        path.read_text() for room in ("planning", "status", "upkeep") for path in (OPERATOR / room).glob("*.py")
+    )
     assert [reason for reason in set().union(*REASONS.values()) if given.count(f'"{reason}"') < 2] == []

@@ -1,0 +1,184 @@
+"""Applies and deletes single objects of a mesh, and remembers what came of it."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final, NamedTuple
+
+from limpet_operator.mesh.istio_object import ISTIO_GROUP, PLURALS_OF_ISTIO, IstioObject
+from limpet_operator.sources.kube_error import ApiError
+from limpet_operator.status.kube_writer import APPLY_PATCH, JSON, KubeCalls, NotSentError
+from limpet_operator.status.lease import Lease
+from limpet_operator.upkeep.istio_watch import IstioWatch
+from limpet_operator.upkeep.ownership import is_as_wanted, is_ours, owner_reference, written_body
+from limpet_operator.upkeep.progress import refusal
+from limpet_operator.upkeep.settings import UpkeepSettings
+from limpet_operator.upkeep.steps import IstioKey
+
+_log = logging.getLogger(__name__)
+
+FIELD_MANAGER: Final = "limpet-mesh"
+_UNDECLARED: Final = "field not declared in schema"
+"""What an API server says, with 500 and not with 400, of a field that the CRD lacks."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpkeepIntervals:
+    """How hard the API server is worked; seconds."""
+
+    settle_s: float = 0.05
+    """From a change to the comparison."""
+    writers: int = 8
+    first_retry_s: float = 1.0
+    last_retry_s: float = 60.0
+    request_s: float = 4.0
+
+
+class _Applied(NamedTuple):
+    """What was applied last, and the version that it made: others may add fields of their own to it."""
+
+    body: Mapping[str, Any]
+    version: str
+
+
+class IstioWrites:
+    """All methods belong to one event loop."""
+
+    def __init__(
+        self,
+        api: KubeCalls,
+        lease: Lease,
+        watch: IstioWatch,
+        settings: UpkeepSettings,
+        intervals: UpkeepIntervals,
+        clock: Callable[[], float],
+    ) -> None:
+        """`watch` hears of what was written before the API server reports it."""
+        self._api = api
+        self._lease = lease
+        self._watch = watch
+        self._settings = settings
+        self._intervals = intervals
+        self._clock = clock
+        self._owner: Mapping[str, Any] | None = None
+        self._applied: dict[IstioKey, _Applied] = {}
+        self._tried: dict[IstioKey, IstioObject | None] = {}
+        """What failed last."""
+        self._failures: dict[IstioKey, int] = {}
+        self._not_before_s: dict[IstioKey, float] = {}
+        self._said: set[str] = set()
+        self.failed: dict[IstioKey, ApiError] = {}
+        """Objects of which the API server has refused the last write."""
+
+    def forget(self) -> None:
+        """Another replica may have written since."""
+        for known in (self._applied, self._tried, self._failures, self._not_before_s, self.failed):
+            known.clear()
+
+    def settled(self, key: IstioKey) -> None:
+        """There is nothing left to do about it."""
+        for known in (self._tried, self._failures, self._not_before_s, self.failed):
+            known.pop(key, None)
+
+    def wait_s(self, key: IstioKey, target: IstioObject | None) -> float:
+        """For how long not to try the same again after failures."""
+        if target != self._tried.get(key):
+            return 0.0
+        return max(0.0, self._not_before_s.get(key, 0.0) - self._clock())
+
+    def is_there(self, target: IstioObject) -> bool:
+        """Whether the cluster has this object as it should be."""
+        raw = self._watch.find(target.key)
+        if raw is None:
+            return False
+        body = self._body(target)
+        applied = self._applied.get(target.key)
+        if applied is not None and applied.version == raw["metadata"]["resourceVersion"] and applied.body == body:
+            return True
+        return is_ours(raw, self._settings.gateway) and is_as_wanted(raw, body)
+
+    async def try_to(self, key: IstioKey, target: IstioObject | None) -> None:
+        """Apply the object, None: delete it. What comes of it is remembered; nothing is raised."""
+        self._tried[key] = target
+        try:
+            await (self._remove(key) if target is None else self._apply(target))
+        except NotSentError:
+            self._retry_later(key, None)
+        except ApiError as error:
+            if not error.is_transient or _UNDECLARED in str(error):
+                self.failed[key] = error
+                self.say_once(refusal(key, error))
+            elif self._failures.get(key, 0) in (0, 4):
+                _log.warning("%s %s/%s could not be written, trying again: %s", *key, error)
+            self._retry_later(key, error.retry_after_s)
+        except Exception:
+            _log.exception("%s %s/%s could not be written", *key)
+            self._retry_later(key, None)
+        else:
+            self.settled(key)
+
+    def say_once(self, text: str) -> None:
+        """Log what a person has to know, and not again."""
+        if text not in self._said:
+            self._said.add(text)
+            _log.warning("%s", text)
+
+    def _body(self, target: IstioObject) -> dict[str, Any]:
+        return written_body(target, self._watch.version, self._owner)
+
+    async def _apply(self, target: IstioObject) -> None:
+        if self._owner is None:
+            self._owner = await self._lease_as_owner()
+        raw = self._watch.find(target.key)
+        # What is ours is taken back from whoever has edited it; another's object of this name stays as it is.
+        force = raw is not None and is_ours(raw, self._settings.gateway)
+        if raw is not None and not force:
+            raise ApiError(HTTPStatus.CONFLICT, "it has the name that ours would have")
+        body = self._body(target)
+        query = f"fieldManager={FIELD_MANAGER}&force={str(force).lower()}"
+        answer = await self._call("PATCH", f"{self._path(target.key)}?{query}", body, APPLY_PATCH)
+        self._applied[target.key] = _Applied(body, answer["metadata"]["resourceVersion"])
+        self._watch.put(answer)
+
+    async def _remove(self, key: IstioKey) -> None:
+        raw = self._watch.find(key)
+        if raw is None:
+            return
+        try:
+            await self._call("DELETE", self._path(key), {"preconditions": {"uid": raw["metadata"]["uid"]}}, JSON)
+        except ApiError as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
+        self._applied.pop(key, None)
+        self._watch.drop(key)
+
+    async def _lease_as_owner(self) -> Mapping[str, Any]:
+        namespace, name = self._settings.lease
+        path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}"
+        lease = await self._call("GET", path, None, JSON)
+        return owner_reference(name, lease["metadata"]["uid"])
+
+    async def _call(self, method: str, path: str, body: Mapping[str, Any] | None, content_type: str) -> Any:
+        remaining_s = self._lease.remaining_s()
+        if remaining_s <= 0:
+            raise NotSentError
+        return await self._api.call(
+            method,
+            path,
+            body,
+            content_type=content_type,
+            timeout_s=min(self._intervals.request_s, remaining_s),
+            gate=self._lease.valid,
+        )
+
+    def _path(self, key: IstioKey) -> str:
+        kind, namespace, name = key
+        version = f"{ISTIO_GROUP}/{self._watch.version}"
+        return f"/apis/{version}/namespaces/{namespace}/{PLURALS_OF_ISTIO[kind]}/{name}"
+
+    def _retry_later(self, key: IstioKey, at_least_s: float | None) -> None:
+        failures = self._failures.get(key, 0)
+        backoff_s = min(self._intervals.first_retry_s * 2**failures, self._intervals.last_retry_s)
+        self._failures[key] = min(failures + 1, 16)
+        self._not_before_s[key] = self._clock() + max(backoff_s, at_least_s or 0.0)

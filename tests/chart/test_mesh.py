@@ -1,0 +1,40 @@
+"""What the chart does for a service mesh."""
+
+from tests.chart.rendered import container, objects, pod
+
+from limpet_operator.pod.settings import parse_settings
+from limpet_operator.upkeep.settings import UpkeepSettings
+
+
+def told(values: dict[str, object], name: str = "limpet") -> UpkeepSettings | None:
+    """What the operator makes of its flags."""
+    found = objects(values, name=name)
+    operator = next(each["metadata"]["name"] for each in found if each["metadata"]["name"].endswith("-operator"))
+    flags = [flag.replace("$(POD_NAMESPACE)", "ai") for flag in container(pod(found, operator), "operator")["args"]]
+    return parse_settings(flags, {}).mesh
+
+
+def test_the_operator_is_told_of_the_gateway_as_the_mesh_knows_it() -> None:
+    mesh = told(
+        {
+            "mesh": {"istio": {"enabled": True, "hosts": ["llm.internal"], "exportTo": ["apps"]}},
+            "gateway": {"service": {"port": 8080}},
+        },
+        "prod",
+    )
+    assert mesh is not None
+    assert (mesh.gateway.host, mesh.gateway.port) == ("prod-limpet-gateway.ai.svc.cluster.local", 8080)
+    assert mesh.gateway.pod_labels == {"app.kubernetes.io/component": "gateway", "app.kubernetes.io/instance": "prod"}
+    assert (mesh.hosts, mesh.gateway.export_to, mesh.whole_cluster) == (("llm.internal",), ("apps",), True)
+    assert mesh.lease == ("ai", "prod-limpet-operator")
+
+
+def test_other_names_of_the_release_are_told_as_well() -> None:
+    mesh = told({"fullnameOverride": "llm", "mesh": {"istio": {"enabled": True, "wholeCluster": False}}})
+    assert mesh is not None
+    assert mesh.gateway.host == "llm-gateway.ai.svc.cluster.local"
+    assert not mesh.whole_cluster
+
+
+def test_without_a_mesh_nothing_is_kept() -> None:
+    assert told({}) is None

@@ -1,0 +1,253 @@
+"""The keeper writes what the Providers need, once and in order, and only while it holds the Lease."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from random import Random
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from tests.operator.conftest import Build
+from tests.operator.timeline import Timeline
+from tests.operator.upkeep.fake_mesh import FakeMeshApi
+
+from limpet_operator.mesh.gateway import MeshGateway
+from limpet_operator.planning.finding import Finding
+from limpet_operator.planning.plan import plan
+from limpet_operator.resources.problem import ObjectKey
+from limpet_operator.resources.proxy import ProxySettings
+from limpet_operator.sources.kube_error import ApiError
+from limpet_operator.status.lease import Lease
+from limpet_operator.upkeep.keeper import IstioKeeper
+from limpet_operator.upkeep.settings import UpkeepSettings
+
+ALPHA = ObjectKey("Provider", "default", "alpha")
+HOST, OTHER = "a.example", "b.example"
+OURS = {"app.kubernetes.io/managed-by": "limpet", "limpet.dev/gateway": "limpet.limpet-gateway"}
+ROUTE = {"http": [{"route": [{"destination": {"host": "proxy.other"}}]}]}
+
+
+class Harness:
+    """A keeper with its Lease over an API in memory; time moves only by `advance`."""
+
+    def __init__(self, build: Build) -> None:
+        self.build = build
+        self.api = FakeMeshApi()
+        self.time = Timeline()
+        self.lease = Lease(
+            self.api, "limpet", "lease", "me", clock=self.time.clock, now=self.time.now, sleep=self.time.sleep
+        )
+        self.told = 0
+        reader: Any = self.api
+        self.keeper = IstioKeeper(
+            self.api,
+            reader,
+            self.lease,
+            UpkeepSettings(MeshGateway()),
+            ProxySettings(),
+            self._tell,
+            Random(1),
+            clock=self.time.clock,
+            sleep=self.time.sleep,
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self, *, lead: bool = True) -> None:
+        self._tasks.append(asyncio.create_task(self.keeper.run()))
+        if lead:
+            self._tasks.append(asyncio.create_task(self.lease.run()))
+
+    async def end(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    def provide(self, **urls: str) -> None:
+        objects = self.build.objects(*(self.build.raw("Provider", name, url=url) for name, url in urls.items()))
+        self.keeper.plan_changed(plan(objects, {}), objects)
+
+    async def until_found(self, reason: str) -> Finding:
+        await self.time.until(lambda: self.found().reason == reason)
+        return self.found()
+
+    def found(self) -> Finding:
+        found = self.keeper.finding(ALPHA)
+        assert found is not None
+        return found
+
+    def _tell(self) -> None:
+        self.told += 1
+
+
+@pytest_asyncio.fixture
+async def harness(build: Build) -> AsyncIterator[Harness]:
+    made = Harness(build)
+    yield made
+    await made.end()
+
+
+async def test_objects_come_change_and_go_with_the_provider_and_nothing_is_written_twice(harness: Harness) -> None:
+    harness.provide(alpha=f"https://{HOST}/v1")
+    harness.start()
+    found = await harness.until_found("Meshed")
+    assert found.message == "VirtualService limpet-gateway-a.example brings its host's requests here"
+    assert [path.split("/")[-2] for _, path in harness.api.writes] == ["serviceentries", "virtualservices"]
+    harness.provide(alpha=f"https://{HOST}/v1")
+    await harness.time.advance(30)
+    assert len(harness.api.writes) == 2
+
+    harness.provide(alpha=f"https://{OTHER}/v1")
+    await harness.time.until(lambda: set(harness.api.about("ServiceEntry")) == {OTHER})
+    assert set(harness.api.about("VirtualService")) == {OTHER}
+    removed = [path.split("/")[-2] for method, path in harness.api.writes if method == "DELETE"]
+    assert removed == ["virtualservices", "serviceentries"]
+
+    harness.provide()
+    await harness.time.until(lambda: not harness.api.objects)
+
+
+async def test_another_replica_writes_nothing(harness: Harness) -> None:
+    harness.provide(alpha=f"https://{HOST}/v1")
+    harness.start(lead=False)
+    await harness.time.advance(30)
+    assert not harness.api.writes
+    assert harness.found().reason == "Pending"
+
+
+async def test_what_is_there_already_stays_and_what_nobody_needs_any_more_goes(harness: Harness) -> None:
+    harness.provide(alpha=f"https://{HOST}/v1")
+    harness.start()
+    await harness.until_found("Meshed")
+    stray = harness.api.put("VirtualService", "limpet", "old", {"hosts": [OTHER], **ROUTE}, OURS)
+    await harness.end()
+    harness.api.writes.clear()
+
+    successor = Harness(harness.build)
+    successor.api.objects, successor.api.version = harness.api.objects, harness.api.version
+    successor.provide(alpha=f"https://{HOST}/v1")
+    successor.start()
+    await successor.until_found("Meshed")
+    await successor.time.until(lambda: stray not in successor.api.objects)
+    await successor.time.advance(10)
+    assert successor.api.writes == [("DELETE", stray)]
+    await successor.end()
+
+
+async def test_an_object_that_somebody_edits_is_taken_back(harness: Harness) -> None:
+    harness.provide(alpha=f"https://{HOST}/v1")
+    harness.start()
+    await harness.until_found("Meshed")
+    wanted = harness.api.about("VirtualService")[HOST]
+    harness.api.put("VirtualService", "limpet", "limpet-gateway-a.example", {"hosts": [HOST], **ROUTE}, OURS)
+    await harness.time.until(lambda: harness.api.about("VirtualService")[HOST] == wanted)
+
+
+async def test_a_route_of_somebody_elses_is_left_alone_and_ours_given_up_until_it_is_gone(harness: Harness) -> None:
+    harness.provide(alpha=f"https://{HOST}/v1")
+    harness.start()
+    await harness.until_found("Meshed")
+    theirs = harness.api.put("VirtualService", "other", "by-hand", {"hosts": [HOST], **ROUTE})
+    found = await harness.until_found("Conflicted")
+    assert found.status == "False"
+    assert "VirtualService other/by-hand routes it already" in found.message
+    await harness.time.until(lambda: list(harness.api.objects) == [theirs])
+    assert harness.api.objects[theirs]["spec"] == {"hosts": [HOST], **ROUTE}
+    harness.api.remove(theirs)
+    await harness.until_found("Meshed")
+    assert set(harness.api.about("ServiceEntry")) == {HOST}
+
+
+async def test_an_entry_of_somebody_elses_is_used_and_named(harness: Harness) -> None:
+    ports = [{"number": 443, "name": "tls", "protocol": "TLS"}, {"number": 80, "name": "http", "protocol": "HTTP"}]
+    harness.api.put("ServiceEntry", "other", "theirs", {"hosts": [HOST], "ports": ports})
+    harness.provide(alpha=f"https://{HOST}/v1")
+    harness.start()
+    found = await harness.until_found("Meshed")
+    assert "ServiceEntry other/theirs makes it known already" in found.message
+    assert [path.split("/")[-2] for _, path in harness.api.writes] == ["virtualservices"]
+
+
+async def test_an_object_of_somebody_elses_with_our_name_stays(harness: Harness) -> None:
+    harness.api.put("ServiceEntry", "limpet", "limpet-gateway-a.example", {"hosts": ["else.example"], "ports": []})
+    harness.provide(alpha=f"https://{HOST}/v1")
+    harness.start()
+    found = await harness.until_found("Conflicted")
+    assert "ServiceEntry limpet/limpet-gateway-a.example is somebody else's" in found.message
+    assert not harness.api.writes
+
+
+async def test_without_crds_it_says_so_once_and_goes_on_when_they_are_there(
+    harness: Harness, caplog: pytest.LogCaptureFixture
+) -> None:
+    harness.api.crds = False
+    harness.provide(alpha=f"https://{HOST}/v1")
+    harness.start()
+    await harness.until_found("NoIstio")
+    await harness.time.advance(60)
+    assert sum("lacks CRDs" in record.message for record in caplog.records) == 1
+    assert harness.keeper.problem == "the cluster lacks CRDs of Istio"
+    harness.api.crds = True
+    await harness.until_found("Meshed")
+    assert harness.keeper.problem is None
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "said"),
+    [
+        (403, "NotPermitted", "grant create, patch and delete on serviceentries of networking.istio.io in namespace"),
+        (500, "Pending", "its objects for the mesh are being written"),
+        (400, "NotTaken", "ServiceEntry limpet/limpet-gateway-a.example is not taken: refused"),
+    ],
+)
+async def test_what_is_refused_is_told_and_tried_again(
+    harness: Harness, status: int, reason: str, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(method: str, _path: str) -> None:
+        if method == "PATCH":
+            raise ApiError(status, "refused")
+
+    harness.api.refuse = refuse
+    harness.provide(alpha=f"https://{HOST}/v1")
+    harness.start()
+    await harness.time.advance(20)
+    assert said in (await harness.until_found(reason)).message
+    assert 3 <= len(harness.api.writes) <= 6
+    assert not any("virtualservices" in path for _, path in harness.api.writes)
+    told = [record.message for record in caplog.records if record.name.startswith("limpet_operator.upkeep")]
+    assert len(told) <= 2
+    # What a person has changed is tried at once.
+    harness.api.refuse = lambda _method, _path: None
+    harness.provide(alpha=f"https://{OTHER}/v1")
+    await harness.time.advance(1)
+    assert harness.found().reason == "Meshed"
+
+
+async def test_a_field_that_old_crds_lack_is_told_in_the_servers_words(harness: Harness) -> None:
+    def refuse(method: str, _path: str) -> None:
+        if method == "PATCH":
+            raise ApiError(500, "failed to create typed patch object: .spec.exportTo: field not declared in schema")
+
+    harness.api.refuse = refuse
+    harness.provide(alpha=f"https://{HOST}/v1")
+    harness.start()
+    assert ".spec.exportTo: field not declared in schema" in (await harness.until_found("NotTaken")).message
+
+
+async def test_rights_to_read_that_are_missing_are_named(harness: Harness) -> None:
+    def refuse(method: str, path: str) -> None:
+        if method == "GET" and path.endswith("virtualservices"):
+            raise ApiError(403, "virtualservices is forbidden")
+
+    harness.api.refuse = refuse
+    harness.provide(alpha=f"https://{HOST}/v1")
+    harness.start()
+    found = await harness.until_found("NotPermitted")
+    assert found.message == (
+        "grant list and watch on virtualservices of networking.istio.io in all namespaces to the operator "
+        "(virtualservices is forbidden)"
+    )
+    assert not harness.api.writes
+    harness.api.refuse = lambda _method, _path: None
+    await harness.until_found("Meshed")
