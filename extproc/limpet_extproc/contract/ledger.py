@@ -16,7 +16,7 @@ RowKind: TypeAlias = Literal["traffic", "probe"]
 """Whose requests: clients', or our own probes'."""
 
 
-class RowKey(msgspec.Struct, frozen=True, array_like=True):
+class RowKey(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What the requests of one row have in common. Probes have no tenant and no policy."""
 
     hour: int
@@ -30,7 +30,7 @@ class RowKey(msgspec.Struct, frozen=True, array_like=True):
     policy: str = ""
 
 
-class RowSums(msgspec.Struct, frozen=True, array_like=True):
+class RowSums(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Sums over the requests of a row; those that are counted as `unpriced` or `unmetered` add no dollars."""
 
     requests: int = 0

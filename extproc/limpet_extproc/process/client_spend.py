@@ -153,4 +153,16 @@ def _redis_reader(url: str, credentials: Path | None) -> ReadLedger:
         finally:
             await store.close()
 
-    return read
+    return aside(read)
+
+
+def aside(read: ReadLedger) -> ReadLedger:
+    """The same in a thread with a loop of its own: to read thousands of rows takes long, and requests do not wait."""
+
+    async def read_aside(from_hour: int, to_hour: int) -> Rows:
+        async def all_of_it() -> Rows:
+            return await read(from_hour, to_hour)
+
+        return await asyncio.to_thread(lambda: asyncio.run(all_of_it()))
+
+    return read_aside

@@ -1,6 +1,7 @@
 """The ledger: what a worker adds up, and what a file or Redis makes of several workers' sums."""
 
 import asyncio
+import gc
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
@@ -35,6 +36,12 @@ def test_a_book_has_the_sum_of_what_was_added(entries: list[tuple[RowKey, int]])
     for key, usd in entries:
         book.add(key, spent(float(usd)))
     assert book.unwritten() == added((key, spent(float(usd))) for key, usd in entries)
+
+
+def test_thousands_of_rows_make_no_collection_of_garbage_longer() -> None:
+    """It stops every thread of a worker that reads them."""
+    assert not gc.is_tracked(ALICE)
+    assert not gc.is_tracked(spent(1.0))
 
 
 def test_what_comes_while_rows_are_written_is_written_next_in_full() -> None:

@@ -1,12 +1,15 @@
 """What clients have spent today: by all workers as the ledger has it, and by this one since."""
 
+import threading
 from pathlib import Path
 
+import pytest
 from tests.extproc.hand_clock import HandClock
+from tests.extproc.memory.redis_server import RedisServer, servers
 
 from limpet_extproc.contract.ledger import HOUR_S, RowKey, Rows, RowSums
 from limpet_extproc.memory.ledger import LedgerUnavailableError
-from limpet_extproc.process.client_spend import ClientSpend, ledger_reader
+from limpet_extproc.process.client_spend import ClientSpend, aside, ledger_reader
 from limpet_extproc.process.settings import WorkerSettings
 
 DAY = 20_000 * 24
@@ -104,3 +107,30 @@ async def test_without_a_ledger_a_worker_counts_for_itself(tmp_path: Path) -> No
     spend.add("ci", 1.0)
     await spend.refresh()
     assert spend.usd("ci") == 1.0
+
+
+async def test_rows_are_read_beside_the_requests() -> None:
+    ledger, threads = Ledger(), list[int]()
+
+    async def read(from_hour: int, to_hour: int) -> Rows:
+        threads.append(threading.get_ident())
+        return await ledger.read(from_hour, to_hour)
+
+    ledger.spend(DAY, "ci", 1.0)
+    assert await aside(read)(DAY, DAY + 1) == ledger.rows
+    assert threads[0] != threading.get_ident()
+    ledger.away = True
+    with pytest.raises(LedgerUnavailableError, match="away"):
+        await aside(read)(DAY, DAY + 1)
+
+
+async def test_redis_is_read_beside_the_requests_and_told_when_it_is_away(tmp_path: Path) -> None:
+    with servers(RedisServer(tmp_path)) as (redis,):
+        read = ledger_reader(
+            WorkerSettings(socket=tmp_path / "s", control_plane="unix:x", node="n", redis_url=redis.url)
+        )
+        assert read is not None
+        assert await read(DAY, DAY + 1) == {}
+        redis.kill()
+        with pytest.raises(LedgerUnavailableError, match="Redis"):
+            await read(DAY, DAY + 1)
