@@ -5,7 +5,8 @@ Each process has a number of its own, and writes its own sums; those of a row ar
 
 import asyncio
 import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final, cast
@@ -18,6 +19,8 @@ KEPT_S: Final = 400 * 24 * HOUR_S
 
 _BUSY_S: Final = 5.0
 """How long another process may be writing."""
+_TRIES: Final = 10
+_AGAIN_S: Final = 0.05
 _VERSION: Final = 2
 
 _COLUMNS: Final = (*KEY_FIELDS, "writer", *SUMS)
@@ -90,11 +93,25 @@ def _version(database: sqlite3.Connection) -> int:
 
 def _prepare(database: sqlite3.Connection) -> None:
     """For writing. Readers go on meanwhile, and what is written last may be lost with the machine's power."""
-    database.execute("pragma journal_mode = wal")
+    write_ahead(database, time.sleep)
     database.execute("pragma synchronous = normal")
     if _version(database) == 0:
         database.execute(_TABLE)
         database.execute(f"pragma user_version = {_VERSION}")
+
+
+def write_ahead(database: sqlite3.Connection, sleep: Callable[[float], None]) -> None:
+    """Have it write ahead. Where several begin a file at once, SQLite does not always wait for the other."""
+    for _ in range(_TRIES):
+        try:
+            database.execute("pragma journal_mode = wal")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                raise
+            sleep(_AGAIN_S)
+        else:
+            return
+    database.execute("pragma journal_mode = wal")
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from tests.extproc.memory.redis_server import RedisServer
 
 from limpet_extproc.contract.ledger import HOUR_S, RowKey, Rows, RowSums, added
 from limpet_extproc.memory.ledger import MOST_HOUR_ROWS, OTHERS, LedgerBook, LedgerStore, LedgerUnavailableError
-from limpet_extproc.memory.ledger_file import KEPT_S, LedgerFile, read_ledger_file
+from limpet_extproc.memory.ledger_file import KEPT_S, LedgerFile, read_ledger_file, write_ahead
 from limpet_extproc.memory.redis.address import parse
 from limpet_extproc.memory.redis.ledger import RedisLedger, read_redis_ledger
 from limpet_extproc.memory.redis.store import open_store
@@ -211,3 +211,18 @@ async def test_many_write_to_a_file_at_once(tmp_path: Path) -> None:
 
     await asyncio.gather(*(worker(str(number)) for number in range(8)))
     assert read_ledger_file(file, 0, 1 << 40) == {ALICE: spent(40.0, 40)}
+
+
+def test_a_file_that_another_process_is_beginning_is_waited_for(tmp_path: Path) -> None:
+    file, waits = tmp_path / "ledger.sqlite3", list[float]()
+    with closing(sqlite3.connect(file)) as other, closing(sqlite3.connect(file, timeout=0)) as database:
+        other.execute("begin exclusive")
+
+        def sleep(s: float) -> None:
+            waits.append(s)
+            if len(waits) == 3:
+                other.rollback()
+
+        write_ahead(database, sleep)
+        assert database.execute("pragma journal_mode").fetchone() == ("wal",)
+    assert len(waits) == 3
