@@ -12,6 +12,7 @@ from limpet_lab.bench.infron import infron
 from limpet_lab.bench.latency import latency
 from limpet_lab.bench.memory import memory
 from limpet_lab.bench.mesh import mesh
+from limpet_lab.bench.mesh_apply import mesh_apply
 from limpet_lab.bench.reload import reload
 from limpet_lab.bench.translation import translation
 from limpet_lab.replay.command import replay
@@ -28,6 +29,7 @@ for each in (
     latency,
     memory,
     mesh,
+    mesh_apply,
     reload,
     replay,
     translation,
