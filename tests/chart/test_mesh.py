@@ -2,16 +2,20 @@
 
 from tests.chart.rendered import container, objects, pod
 
-from limpet_operator.pod.settings import parse_settings
+from limpet_operator.pod.settings import ReplicaSettings, parse_settings
 from limpet_operator.upkeep.settings import UpkeepSettings
 
 
 def told(values: dict[str, object], name: str = "limpet") -> UpkeepSettings | None:
-    """What the operator makes of its flags."""
+    """What the operator makes of its flags about Istio."""
+    return settings(values, name).mesh
+
+
+def settings(values: dict[str, object], name: str = "limpet") -> ReplicaSettings:
     found = objects(values, name=name)
     operator = next(each["metadata"]["name"] for each in found if each["metadata"]["name"].endswith("-operator"))
     flags = [flag.replace("$(POD_NAMESPACE)", "ai") for flag in container(pod(found, operator), "operator")["args"]]
-    return parse_settings(flags, {}).mesh
+    return parse_settings(flags, {})
 
 
 def test_the_operator_is_told_of_the_gateway_as_the_mesh_knows_it() -> None:
@@ -38,3 +42,8 @@ def test_other_names_of_the_release_are_told_as_well() -> None:
 
 def test_without_a_mesh_nothing_is_kept() -> None:
     assert told({}) is None
+
+
+def test_workloads_are_tenants_only_where_that_was_asked_for() -> None:
+    assert not settings({}).envoy.tenant_from_workload
+    assert settings({"mesh": {"tenantFromWorkload": True}}).envoy.tenant_from_workload
