@@ -27,7 +27,25 @@ def test_both_run_side_by_side(tmp_path: Path) -> None:
     assert json.loads(lines.read_text())["id"] == RECORD.id
 
 
-def test_a_wrong_setting_ends_it_before_anything_runs(tmp_path: Path) -> None:
-    with pytest.raises(ExportSettingsError, match="OTEL_TRACES_EXPORTER=x"):
-        exporters(ExportSettings(str(tmp_path / "a")), {"OTEL_TRACES_EXPORTER": "x"}, CollectorRegistry())
-    assert not (tmp_path / "a").exists()
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"OTEL_TRACES_EXPORTER": "console"},
+        {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_CERTIFICATE": "/nowhere/ca.pem"},
+    ],
+    ids=["meaning", "file"],
+)
+def test_a_variable_without_a_meaning_costs_the_spans_alone(
+    environ: dict[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    running = exporters(ExportSettings(str(tmp_path / "a")), environ, CollectorRegistry())
+    for exporter in running:
+        exporter.close(60)
+    assert [exporter.name for exporter in running] == ["json_lines"]
+    (said,) = caplog.messages
+    assert said.startswith("no spans are sent: ")
+
+
+def test_a_file_that_cannot_be_written_ends_it(tmp_path: Path) -> None:
+    with pytest.raises(ExportSettingsError, match="cannot be written"):
+        exporters(ExportSettings(str(tmp_path / "missing" / "a")), {}, CollectorRegistry())
