@@ -2,7 +2,8 @@
 
 How a process uses them: `exporters(...)` once at the start, before it listens, so that a file that cannot be written
 ends it with a sentence; `export` of each with every batch of records, from any thread; `close` of each at the end,
-after the last batch. A file of lines that is rotated needs no signal: where SIGHUP is sent all the same, it is to be ignored.
+after the last batch. A file of lines that is rotated needs no signal: where SIGHUP is sent all the same, it is to be
+ignored.
 """
 
 import logging
