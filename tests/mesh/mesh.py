@@ -103,8 +103,9 @@ class Mesh:
         labels: Mapping[str, str] | None = None,
         sidecar: bool = True,
         not_from: Sequence[int] = (),
+        not_to: Sequence[int] = (),
     ) -> AsyncIterator[Workload]:
-        """A ready pod with the label `app`, until the end of the block. `not_from` is `redirect`'s."""
+        """A ready pod with the label `app`, until the end of the block. `not_from` and `not_to` are `redirect`'s."""
         name, account = f"{app}-{next(self._numbers)}", account or app
         known = {"app": app, **({"security.istio.io/tlsMode": "istio"} if sidecar else {}), **(labels or {})}
         async with AsyncExitStack() as running:
@@ -113,20 +114,24 @@ class Mesh:
             found: tuple[Sidecar, Identity] | None = None
             if sidecar:
                 node = Node(name, namespace, pod.ip, account, known)
-                found = await running.enter_async_context(self.beside(pod, node, not_from))
+                found = await running.enter_async_context(self.beside(pod, node, not_from, not_to))
             running.push_async_callback(self._forget, name, namespace)
             yield Workload(name, namespace, pod, known, *(found or (None, None)))
 
     @asynccontextmanager
-    async def beside(self, pod: Pod, node: Node, not_from: Sequence[int]) -> AsyncIterator[tuple[Sidecar, Identity]]:
+    async def beside(
+        self, pod: Pod, node: Node, not_from: Sequence[int], not_to: Sequence[int] = ()
+    ) -> AsyncIterator[tuple[Sidecar, Identity]]:
         directory = self.directory / node.pod
         directory.mkdir()
         token = await asyncio.to_thread(token_for, self.server, node.namespace, node.account)
         identity = await sign(self.istiod.address, token)
         socket, admin = directory / "sds.sock", directory / "admin.sock"
         async with served(identity, socket):
-            sidecar = Sidecar.prepared(pod, bootstrap(node, self.istiod.address, token, socket, admin), directory)
-            redirect(pod, not_from)
+            sidecar = Sidecar.prepared(
+                pod, bootstrap(node, self.istiod.address, token, socket, admin), token, directory
+            )
+            redirect(pod, not_from, not_to)
             sidecar.program.start()
             try:
                 await sidecar.ready()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
-from tests.cluster.pods import Pod
+from tests.cluster.pods import Mount, Pod
 from tests.waiting import until
 
 from limpet_lab.kubernetes.istiod import TRUST_DOMAIN
@@ -21,6 +21,7 @@ from limpet_operator.laptop.machine import envoy_command
 
 OUTBOUND: Final = 15001
 INBOUND: Final = 15006
+TOKEN_FILE: Final = "/var/run/secrets/tokens/istio-token"
 _ISTIO_VERSION: Final = "1.31.0"
 _MARK: Final = 1337
 _SOL_SOCKET: Final = 1
@@ -37,11 +38,12 @@ table ip istio {{
     type nat hook output priority -100
     meta mark {mark} return
     oifname "lo" return
+    {past}
     meta l4proto tcp redirect to :{outbound}
   }}
   chain prerouting {{
     type nat hook prerouting priority -100
-    {excluded}
+    {open}
     meta l4proto tcp redirect to :{inbound}
   }}
 }}
@@ -122,14 +124,15 @@ def _cluster(name: str, address: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def redirect(pod: Pod, not_from: Sequence[int] = ()) -> None:
+def redirect(pod: Pod, not_from: Sequence[int] = (), not_to: Sequence[int] = ()) -> None:
     """Bring the pod's connections to its sidecar, as Istio's init container does.
 
-    `not_from`: ports that others reach without it (`traffic.sidecar.istio.io/excludeInboundPorts`).
+    `not_from`: ports that others reach without it (`traffic.sidecar.istio.io/excludeInboundPorts`); `not_to`: ports of
+    others that are reached without it (`excludeOutboundPorts`).
     """
-    ports = ", ".join(map(str, not_from))
-    excluded = f"tcp dport {{ {ports} }} return" if ports else ""
-    rules = _REDIRECTION.format(mark=_MARK, outbound=OUTBOUND, inbound=INBOUND, excluded=excluded)
+    rules = _REDIRECTION.format(
+        mark=_MARK, outbound=OUTBOUND, inbound=INBOUND, past=_left_alone(not_to), open=_left_alone(not_from)
+    )
     done = subprocess.run(
         ["ip", "netns", "exec", pod.name, "nft", "--file", "-"],
         input=rules,
@@ -141,6 +144,10 @@ def redirect(pod: Pod, not_from: Sequence[int] = ()) -> None:
         raise OSError(f"nft: {done.stderr.strip()}")
 
 
+def _left_alone(ports: Sequence[int]) -> str:
+    return f"tcp dport {{ {', '.join(map(str, ports))} }} return" if ports else ""
+
+
 @dataclass(frozen=True, slots=True)
 class Sidecar:
     """The running Envoy."""
@@ -149,11 +156,14 @@ class Sidecar:
     admin_socket: Path
 
     @classmethod
-    def prepared(cls, pod: Pod, config: Mapping[str, Any], directory: Path) -> "Sidecar":
-        """The Envoy of this bootstrap, which is still to be started."""
-        file = directory / "envoy.json"
+    def prepared(cls, pod: Pod, config: Mapping[str, Any], token: str, directory: Path) -> "Sidecar":
+        """The Envoy of this bootstrap, which is still to be started; it finds its token where Istio's sidecars do."""
+        file, token_file = directory / "envoy.json", directory / "istio-token"
         file.write_text(json.dumps(config))
-        command = pod.command(envoy_command(file, "--concurrency", "1"))
+        token_file.write_text(token)
+        command = pod.command(
+            envoy_command(file, "--concurrency", "1"), [Mount(TOKEN_FILE, token_file, read_only=True)]
+        )
         admin = Path(config["admin"]["address"]["pipe"]["path"])
         return cls(Program(f"sidecar of {pod.name}", command, directory / "envoy.log"), admin)
 

@@ -20,6 +20,7 @@ from limpet_lab.sim.config import Certificate, SellerConfig, SellerModel
 from limpet_lab.sim.sellers import Sellers
 from limpet_operator.laptop.local import LocalGateway, LocalSettings
 from limpet_operator.planning.plan import Plan
+from limpet_operator.publish.envoy_settings import SidecarAccess
 from limpet_operator.resources.objects import Parser
 
 SERVICE: Final = "limpet-gateway"
@@ -28,11 +29,21 @@ SERVICE: Final = "limpet-gateway"
 LABELS: Final = {"app.kubernetes.io/component": "gateway", "app.kubernetes.io/instance": "limpet"}
 """Of the gateway's pods, as the chart writes them."""
 
+STRICT: Final = {
+    "apiVersion": "security.istio.io/v1",
+    "kind": "PeerAuthentication",
+    "metadata": {"name": "default"},
+    "spec": {"mtls": {"mode": "STRICT"}},
+}
+"""In a namespace where nobody is heard without mTLS."""
+
 TLS: Final = "t"
 """The seller that speaks TLS."""
 
 _PORT: Final = 8080
 _METRICS_PORT: Final = 9090
+CLIENTS_PORT: Final = {"name": "http", "port": 80, "targetPort": _PORT}
+"""Of its Service."""
 _LOOPBACK: Final = "127.0.0.1"
 _ANSWER_S: Final = 60.0
 
@@ -54,20 +65,13 @@ class Town:
     async def built(cls, mesh: Mesh) -> AsyncIterator[Self]:
         """An application in one namespace, the gateway in another, where nobody is heard without mTLS."""
         apps, ours = await mesh.namespace("apps"), await mesh.namespace("limpet")
-        strict = {
-            "apiVersion": "security.istio.io/v1",
-            "kind": "PeerAuthentication",
-            "metadata": {"name": "default"},
-            "spec": {"mtls": {"mode": "STRICT"}},
-        }
-        await mesh.apply(strict, namespace=ours)
+        await mesh.apply(STRICT, namespace=ours)
         async with (
             mesh.workload("shop", apps) as app,
             mesh.workload(SERVICE, ours, labels=LABELS) as pod,
-            _gateway_in(pod.pod) as gateway,
+            gateway_in(pod.pod) as gateway,
         ):
-            port = {"name": "http", "port": 80, "targetPort": _PORT}
-            host = await mesh.service(SERVICE, ours, port, to=[pod])
+            host = await mesh.service(SERVICE, ours, CLIENTS_PORT, to=[pod])
             for name in (*(seller.name for seller in seller_configs()), TLS):
                 mesh.name(host_of(name), ADDRESS)
             for each in (app, pod):
@@ -81,9 +85,11 @@ class Town:
 
 
 @asynccontextmanager
-async def _gateway_in(pod: Pod) -> AsyncIterator[LocalGateway]:
+async def gateway_in(pod: Pod, sidecars: SidecarAccess | None = None) -> AsyncIterator[LocalGateway]:
     """A gateway whose processes are in the pod; the control plane is here and speaks to them by Unix sockets."""
-    settings = LocalSettings(host=pod.ip, port=_PORT, extproc_metrics_port=_METRICS_PORT, drain_s=0.5)
+    settings = LocalSettings(
+        host=pod.ip, port=_PORT, extproc_metrics_port=_METRICS_PORT, drain_s=0.5, sidecars=sidecars
+    )
     async with AsyncExitStack() as running:
         with network_of(pod):
             gateway = await running.enter_async_context(LocalGateway(settings))

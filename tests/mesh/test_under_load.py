@@ -2,15 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 
 import pytest
 import pytest_asyncio
 from tests.cluster.world import ADDRESS
-from tests.envoy.group import Load
 from tests.mesh.egress import MADE_UP, Egress
+from tests.mesh.loaded import answered_by, loaded
 from tests.mesh.story import MeshStage, Town, host_of
-from tests.waiting import until
 
 from limpet_lab.sim.sellers import Sellers
 from limpet_operator.resources.objects import Parser
@@ -28,36 +26,6 @@ async def stage(
         await egress.bring(ready, ["a", "b"])
         await town.app.envoy.knows(f"{MADE_UP}:80")
         yield await ready.serve("a", "b")
-
-
-@asynccontextmanager
-async def loaded(stage: MeshStage) -> AsyncIterator[Load]:
-    """Requests without a pause until the end of the block; none of them may be lost."""
-    load, ending = Load(stage, range(12)), asyncio.Event()
-
-    async def go_on() -> None:
-        while not ending.is_set():
-            await load.run(0.5)
-
-    loading = asyncio.create_task(go_on())
-    try:
-        yield load
-    finally:
-        ending.set()
-        await loading
-    assert load.errors == []
-    assert load.answers
-
-
-async def answered_by(load: Load, *sellers: str) -> None:
-    """Return when new requests have been answered by exactly these sellers."""
-
-    async def reached() -> bool:
-        seen = len(load.answers)
-        await until(lambda: len(load.answers) >= seen + 24, "answers")
-        return {answer.seller for _, _, answer in load.answers[seen:]} == {*sellers}
-
-    await until(reached, f"answers of {sellers}")
 
 
 async def test_providers_come_move_and_go_and_no_request_is_lost(stage: MeshStage, egress: Egress, town: Town) -> None:

@@ -1,8 +1,10 @@
 """Certificates of a mesh and of a gateway, made on the spot."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Final, Self
 
 from cryptography import x509
@@ -10,6 +12,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+
+from limpet_operator.publish.encode import Json, typed
 
 _VALID: Final = timedelta(days=2)
 
@@ -20,6 +24,13 @@ class KeyPair:
 
     certificate: str
     key: str
+
+    def inline(self) -> Json:
+        """As Envoy's `TlsCertificate`."""
+        return {
+            "certificate_chain": {"inline_string": self.certificate},
+            "private_key": {"inline_string": self.key},
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +67,15 @@ class CertificateAuthority:
         builder = builder.add_extension(x509.SubjectAlternativeName(names), True)
         certificate = builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
         return KeyPair(certificate, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode())
+
+
+def write_secret(named: tuple[str, Path], **secret: object) -> None:
+    """Have an Envoy that watches the file find this secret in it, by that name."""
+    name, path = named
+    new = path.with_suffix(".new")
+    resource = {**typed("transport_sockets.tls.v3.Secret"), "name": name, **secret}
+    new.write_text(json.dumps({"resources": [resource]}))
+    new.replace(path)
 
 
 def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:

@@ -1,19 +1,17 @@
 """A gateway that has a sidecar: applications speak to that, and so reach the providers past the gateway's own Envoy."""
 
 import asyncio
-import json
 from collections.abc import Collection
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, Self
 
-from limpet_lab.mesh.identities import CertificateAuthority, KeyPair
+from limpet_lab.mesh.identities import CertificateAuthority, KeyPair, write_secret
 from limpet_lab.mesh.sidecar import HOST, OPERATOR_NAME, WORKERS_NAME, Neighbours, Sidecar
 from limpet_operator.laptop.local import LocalGateway, LocalSettings
 from limpet_operator.laptop.machine import free_port
 from limpet_operator.planning.plan import Plan
-from limpet_operator.publish.encode import typed
 from limpet_operator.publish.envoy_settings import SidecarAccess
 from limpet_operator.serve.grpc_server import serve
 from limpet_operator.serve.sidecar_credentials import FindWorkload, SidecarCredentials
@@ -141,21 +139,9 @@ class MeshedGateway(LocalGateway):
         directory.mkdir()
         for name, text in (("tls.crt", operator.certificate), ("tls.key", operator.key), ("ca.crt", self.ours.pem)):
             (directory / name).write_text(text)
-        own = {
-            "certificate_chain": {"inline_string": workers.certificate},
-            "private_key": {"inline_string": workers.key},
-        }
-        _write(certificate, tls_certificate=own)
+        write_secret(certificate, tls_certificate=workers.inline())
         self.trust(self.mesh.pem)
 
     def trust(self, pem: str) -> None:
         """Have the gateway accept certificates of this authority, as when a mesh's root is replaced."""
-        _write(("mesh", self.files / "mesh.json"), validation_context={"trusted_ca": {"inline_string": pem}})
-
-
-def _write(named: tuple[str, Path], **secret: object) -> None:
-    name, path = named
-    new = path.with_suffix(".new")
-    resource = {**typed("transport_sockets.tls.v3.Secret"), "name": name, **secret}
-    new.write_text(json.dumps({"resources": [resource]}))
-    new.replace(path)
+        write_secret(("mesh", self.files / "mesh.json"), validation_context={"trusted_ca": {"inline_string": pem}})
