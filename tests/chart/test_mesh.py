@@ -1,8 +1,12 @@
 """What the chart does for a service mesh."""
 
-from tests.chart.rendered import container, objects, pod
+import yaml
+from tests.chart.rendered import container, objects, one, pod
 
+from limpet_operator.mesh.gateway import MeshGateway
+from limpet_operator.mesh.istio_sidecar import SidecarMesh
 from limpet_operator.pod.settings import ReplicaSettings, parse_settings
+from limpet_operator.publish.bootstrap import mesh_secret
 from limpet_operator.upkeep.settings import UpkeepSettings
 
 
@@ -47,3 +51,44 @@ def test_without_a_mesh_nothing_is_kept() -> None:
 def test_workloads_are_tenants_only_where_that_was_asked_for() -> None:
     assert not settings({}).envoy.tenant_from_workload
     assert settings({"mesh": {"tenantFromWorkload": True}}).envoy.tenant_from_workload
+
+
+SIDECARS: dict[str, object] = {"mesh": {"sidecars": {"namespaces": ["apps", "shop"], "trustDomain": "corp.example"}}}
+
+
+def test_the_operator_is_told_which_sidecars_may_ask() -> None:
+    found = settings(SIDECARS)
+    assert found.envoy.sidecars is not None
+    assert (found.envoy.sidecars.port, found.envoy.sidecars.namespaces) == (9443, ("apps", "shop"))
+    assert found.envoy.sidecars.trust_domain == "corp.example"
+    assert found.credentials is not None
+    assert found.credentials.port == 18001
+    assert settings({}).envoy.sidecars is None
+
+
+def test_ports_for_sidecars_are_where_the_printed_objects_look_for_them() -> None:
+    found = objects(SIDECARS)
+    gateway, told = MeshGateway("ai"), SidecarMesh(("apps",), "")
+    ports = {
+        (f"{each['metadata']['name']}.ai.svc", port["port"]): port["appProtocol"]
+        for each in found
+        if each["kind"] == "Service"
+        for port in each["spec"]["ports"]
+        if port["name"] in ("sidecars", "credentials")
+    }
+    assert ports == {
+        (gateway.workers_host.removesuffix(".cluster.local"), told.workers_port): "tls",
+        (gateway.operator_host, told.credentials_port): "tls",
+    }
+    data = one(found, "ConfigMap", "limpet-envoy")["data"]
+    assert yaml.safe_load(data["mesh.yaml"]) == mesh_secret()
+
+
+def test_only_the_listed_namespaces_reach_these_ports() -> None:
+    listed = [
+        {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}} for name in ("apps", "shop")
+    ]
+    for policy, port in (("limpet-operator", "credentials"), ("limpet-gateway", "sidecars")):
+        rules = one(objects(SIDECARS), "NetworkPolicy", policy)["spec"]["ingress"]
+        assert [rule["from"] for rule in rules if {"protocol": "TCP", "port": port} in rule["ports"]] == [listed]
+        assert port not in str(one(objects(), "NetworkPolicy", policy))

@@ -42,7 +42,9 @@ def test_everything_is_labelled_and_in_its_place(found: list[Object], values: di
         assert {"app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernetes.io/component"} <= set(labels)
         assert labels["app.kubernetes.io/managed-by"] == "Helm"
         if entry["kind"] in ("ClusterRole", "ClusterRoleBinding"):
-            assert values.get("watch", {}).get("allNamespaces") or entry["metadata"]["name"].endswith("-operator-mesh")
+            assert values.get("watch", {}).get("allNamespaces") or entry["metadata"]["name"].endswith(
+                ("-operator-mesh", "-operator-tokens")
+            )
         elif entry["kind"] in ("Role", "RoleBinding"):
             assert entry["metadata"]["namespace"] in foreign
         else:

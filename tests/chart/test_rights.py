@@ -109,6 +109,13 @@ def test_objects_of_a_mesh_are_written_in_the_releases_namespace_and_read_in_all
     assert not any("mesh" in name for _, name in bound_to(objects(), "limpet-operator"))
 
 
+def test_tokens_of_sidecars_are_checked_and_nothing_else_is_allowed_for_them() -> None:
+    roles = bound_to(objects({"mesh": {"sidecars": {"namespaces": ["apps"]}}}), "limpet-operator")
+    # serve/token_review.py
+    tokens = {("authentication.k8s.io", "tokenreviews"): {"create"}}
+    assert granted(roles[None, "ai-limpet-operator-tokens"]) == tokens
+
+
 def test_nothing_of_the_cluster_is_touched_unless_all_namespaces_are_watched() -> None:
     assert [entry for entry in objects() if entry["kind"].startswith("Cluster")] == []
 

@@ -46,6 +46,7 @@ WAYS = {
         " networkPolicy: {clients: [{namespaceSelector: {matchLabels: {team: a}}}],"
         " monitoring: [{namespaceSelector: {matchLabels: {team: sre}}}]}}"
     ),
+    "asked by sidecars": "{mesh: {sidecars: {namespaces: [apps, shop]}}, tls: {certManager: {enabled: true}}}",
     "meshed": "{mesh: {istio: {enabled: true, hosts: [llm.internal], exportTo: [apps], wholeCluster: false}}}",
     "meshed, cluster": "{fullnameOverride: llm, mesh: {istio: {enabled: true}}}",
     "bare": "{networkPolicy: {enabled: false}, podDisruptionBudget: {enabled: false}}",

@@ -167,6 +167,15 @@ ca.yaml: |
       match_typed_subject_alt_names:
       - san_type: DNS
         matcher: {exact: {{ include "limpet.operatorHost" . }}}
+{{- if .Values.mesh.sidecars.namespaces }}
+mesh.yaml: |
+  resources:
+  - "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret
+    name: mesh
+    validation_context:
+      trusted_ca: {filename: /etc/limpet/mesh/root-cert.pem}
+      watched_directory: {path: /etc/limpet/mesh}
+{{- end }}
 drain.sh: |
 {{ .Files.Get "files/drain.sh" | indent 2 }}
 {{- end -}}
