@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -129,7 +130,12 @@ def _path(entry: Entry, *, read: bool) -> str:
     path = asked_path(entry).partition("?")[0]
     # That of a request that was read is one of the API's, however it was written; another is whatever a client wrote,
     # by mistake its key.
-    return (f"/v1{asked(path).path}" if read and path else blanked(path))[:_LONGEST_PATH]
+    return _path_of_api(path) if read and path else blanked(path)[:_LONGEST_PATH]
+
+
+@lru_cache(maxsize=256)  # Nearly all requests have one of a few paths, and reading one takes as long as all else here.
+def _path_of_api(path: str) -> str:
+    return f"/v1{asked(path).path}"[:_LONGEST_PATH]
 
 
 def _observed_usd(
