@@ -18,7 +18,7 @@ from tests.cluster.world import ADDRESS
 from tests.envoy.cast import LONG, body_of, headers_of, say
 from tests.mesh.identity import Identity, sign, token_for
 from tests.mesh.inside import network_of, socket_in
-from tests.mesh.loaded import answered_by, loaded
+from tests.mesh.loaded import FURTHER, answered_by, loaded
 from tests.mesh.mesh import Mesh
 from tests.mesh.sidecar_mode import MADE_UP, WORKERS_PORT, AsideStage, SidecarMode
 from tests.mesh.story import TLS
@@ -108,7 +108,7 @@ async def test_providers_come_move_and_go_and_no_request_is_lost(stage: AsideSta
 
         await served_by("a", "b")
         await mode.bring(stage, "a", "b", "c")
-        load.conversations = range(12, 24)  # new ones, as the others stay where they are
+        load.conversations = FURTHER
         await served_by("a", "b", "c")
         await mode.bring(stage, "a", "b", "c", specs=there)
         await served_by("a", "b", "c")

@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 from tests.cluster.world import ADDRESS
 from tests.mesh.egress import MADE_UP, Egress
-from tests.mesh.loaded import answered_by, loaded
+from tests.mesh.loaded import FURTHER, answered_by, loaded
 from tests.mesh.story import MeshStage, Town, host_of
 
 from limpet_lab.sim.sellers import Sellers
@@ -34,7 +34,7 @@ async def test_providers_come_move_and_go_and_no_request_is_lost(stage: MeshStag
         await answered_by(load, "a", "b")
         await egress.bring(stage, ["a", "b", "c"])
         await stage.serve("a", "b", "c")
-        load.conversations = range(12, 24)  # new ones, as the others stay where they are
+        load.conversations = FURTHER
         await answered_by(load, "a", "b", "c")
         there = {"b": {"url": stage.sellers["b"].base_url.replace(ADDRESS, moved)}}
         await egress.bring(stage, ["a", "b", "c"], there)
@@ -55,7 +55,7 @@ async def test_istiod_is_killed_and_comes_back_and_no_request_is_lost(
         await answered_by(load, "a", "b")
         town.mesh.istiod.program.kill()
         await stage.serve("a", "b", "c")  # the gateway follows its own control plane
-        load.conversations = range(12, 24)
+        load.conversations = FURTHER
         await answered_by(load, "a", "b", "c")
         await asyncio.to_thread(town.mesh.istiod.start)
         await egress.bring(stage, ["a", "b", "c"])
