@@ -36,6 +36,11 @@ EVENT = AnswerGenerated("a", 7, 1.0)
 LINK = "limpet_extproc.operator_link.health_link"
 
 
+def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """By Limpet; gRPC may still report the event loop of a test before."""
+    return [record.getMessage() for record in caplog.records if record.name.startswith("limpet_")]
+
+
 class Operator:
     """Sends these orders to each worker and keeps its reports."""
 
@@ -132,13 +137,13 @@ async def test_what_waits_while_the_operator_is_away_goes_up_when_it_is_back(
     async with Worker(address).running() as worker:
         await until(lambda: len(worker.pauses) >= 6)
         assert worker.pauses[:6] == [0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
-        assert caplog.text == "", "the catalog stream says that the operator is away"
+        assert said(caplog) == [], "the catalog stream says that the operator is away"
         worker.queue.add(EVENT)
         async with Operator().at(address) as operator:
             await until(lambda: worker.sent == 1)
             await until(lambda: operator.of(Observed) == [Observed(raw(EVENT))])
         await until(lambda: worker.connected[-1] is False)
-        await until(lambda: caplog.records)
+        await until(lambda: said(caplog))
         assert "Judging by what this gateway sees" in caplog.text
         async with Operator().at(address) as operator:
             worker.queue.add(EVENT)
