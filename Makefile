@@ -28,11 +28,7 @@ PART := $(word 2,$(subst /, ,$(T)))
 ANYWHERE := chart contract crds docs extproc operator release
 WORLD := $(if $(filter $(ANYWHERE),$(PART)),,$(BIN)/python -m tests.cluster.world)
 # All of them mostly wait, for processes to start and time to pass, so several files run at once, each process in such a world.
-# Those that need programs in Go are the last, so that these can be built meanwhile.
-NEED_GO := tests/cluster tests/mesh
-ALL := $(filter-out $(NEED_GO) tests/release tests/__pycache__,$(patsubst %/,%,$(sort $(wildcard tests/*/)))) $(NEED_GO)
-FIRST_BUILT := $(if $(T),$(or $(PART),cluster mesh))
-BESIDE_THE_BUILD := $(BIN)/python -m tests.cluster.programs
+# In the order of their names: the longest stories, of tests/cluster, are then not the last.
 AT_ONCE ?= 4
 SIDE_BY_SIDE := --dist loadfile --no-loadscope-reorder --tx '$(AT_ONCE)*popen//python=$(BIN)/python -m tests.cluster.world $(BIN)/python'
 # What failed there (status 1, not 2 and above: nothing else went wrong), with the machine to itself; docs/testing.md says why.
@@ -44,11 +40,11 @@ test: $(READY)  ## all tests, or those of T: make test T=tests/envoy/test_sticki
 	@$(if $(filter activity,$(or $(PART),activity)),$(servers_of_activity))
 	@$(if $(filter chart,$(PART)),command -v promtool >/dev/null || { echo "installing prometheus for the tests of alerts"; $(promtool); })
 	@$(if $(filter mesh,$(or $(PART),mesh)),command -v nft >/dev/null || { echo "installing nftables for the tests of meshes"; $(call install,nftables); })
-	@$(if $(filter cluster lab mesh,$(FIRST_BUILT)),$(BIN)/python -m limpet_lab.kubernetes.assets)
-	@$(if $(filter mesh,$(FIRST_BUILT)),$(BIN)/python -m limpet_lab.kubernetes.mesh_assets)
-	@$(if $(filter cluster,$(FIRST_BUILT)),$(BIN)/python -m tests.cluster.portforward.build)
+	@$(if $(filter cluster lab mesh,$(or $(PART),cluster)),$(BIN)/python -m limpet_lab.kubernetes.assets)
+	@$(if $(filter mesh,$(or $(PART),mesh)),$(BIN)/python -m limpet_lab.kubernetes.mesh_assets)
+	@$(if $(filter cluster,$(or $(PART),cluster)),$(BIN)/python -m tests.cluster.portforward.build)
 	@$(WORLD) true  # fails at once if something is missing
-	$(if $(T),$(WORLD),$(BESIDE_THE_BUILD)) $(BIN)/python -m pytest $(if $(T),'$(T)',$(SIDE_BY_SIDE) $(ALL) || $(ALONE))
+	$(if $(T),$(WORLD)) $(BIN)/python -m pytest $(if $(T),'$(T)',$(SIDE_BY_SIDE) --ignore=tests/release || $(ALONE))
 ifeq ($(T),)
 	@# Outside of the world there are a package index and other users.
 	$(BIN)/python -m pytest tests/release

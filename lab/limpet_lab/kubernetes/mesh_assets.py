@@ -44,8 +44,8 @@ class MeshAssets:
 
 
 def find(environment: Mapping[str, str]) -> MeshAssets:
-    """All of them, without building any; waits for who is. Raises AssetsMissingError if one is missing then."""
-    istio, gateway = ISTIO.awaited(environment), ENVOY_GATEWAY.awaited(environment)
+    """All of them, without building or fetching any. Raises AssetsMissingError if one is not there."""
+    istio, gateway = ISTIO.home(environment), ENVOY_GATEWAY.home(environment)
     found = MeshAssets(istio / _ISTIOD, istio / _ISTIO_CRDS, gateway / _ENVOY_GATEWAY_CRDS)
     for file in (found.istiod, found.istio_crds, found.gateway_crds):
         if not file.exists():

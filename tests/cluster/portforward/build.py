@@ -20,8 +20,8 @@ SOURCE: Final = Source(
 
 
 def find(environment: Mapping[str, str]) -> Path:
-    """The program, without building it; waits for who is. Raises AssetsMissingError if it is not there then."""
-    program = SOURCE.awaited(environment) / PROGRAM
+    """The program, without building it. Raises AssetsMissingError if it is not there."""
+    program = SOURCE.home(environment) / PROGRAM
     if not os.access(program, os.X_OK):
         raise AssetsMissingError(f"{program}: not built yet; run: python -m tests.cluster.portforward.build")
     return program
