@@ -113,13 +113,13 @@ class _Keys(NamedTuple):
     step_s: int | None = None
 
 
-_Part: TypeAlias = tuple[Sequence[int | str], Sums]
+_KeyedSums: TypeAlias = tuple[Sequence[int | str], Sums]
 """What some records add up to, with their keys."""
 
 
 def _parts(
     connection: Connection, database: Database, which: ActivityFilter, what: TableQuestion, keys: _Keys
-) -> Iterator[_Part]:
+) -> Iterator[_KeyedSums]:
     """What the parts of the span add up to."""
     whole = rollups.SpanPart(
         0, 0.0 if which.since_s is None else which.since_s, rollups.LATEST_S if which.until_s is None else which.until_s
@@ -140,7 +140,7 @@ def _parts(
 
 def _of_rollups(
     connection: Connection, database: Database, what: TableQuestion, part: rollups.SpanPart, keys: _Keys
-) -> Iterator[_Part]:
+) -> Iterator[_KeyedSums]:
     conditions = ["kinds.cut = :cut", *what.of_kinds]
     source = f"{database.kinds_and_sums} WHERE {' AND '.join(conditions)}"
     columns = [*(["rollups.begin / :step"] if keys.step_s else ()), *keys.values]
@@ -155,7 +155,7 @@ def _of_records(
     values: Mapping[str, object],
     part: rollups.SpanPart,
     keys: _Keys,
-) -> Iterator[_Part]:
+) -> Iterator[_KeyedSums]:
     conditions = [*what.of_records, *what.of_kinds, "kinds.id = records.kind"]
     conditions += ["records.time_s >= :begin", "records.time_s < :end"]
     index = database.by(what.index or "records_by_time")
@@ -167,7 +167,7 @@ def _of_records(
 
 def _added_up(
     connection: Connection, numbers: str, source: str, columns: Sequence[str], values: Mapping[str, object]
-) -> Iterator[_Part]:
+) -> Iterator[_KeyedSums]:
     tail = f" GROUP BY {', '.join(str(at + 1) for at in range(len(columns)))}" if columns else ""
     statement = f"SELECT {', '.join((*columns, numbers))} FROM {source}{tail}"
     for row in connection.execute(text(statement), used_in(statement, values)):
