@@ -34,7 +34,7 @@ def test_a_batch_comes_out_as_it_went_in() -> None:
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        (b"", "version None"),
+        (b"", "not a batch"),
         (b"\xc1", "not a batch"),
         (b"\x90", "not a batch"),
         (msgspec.msgpack.encode([VERSION + 1, "a later"]), "upgrade both sides"),
