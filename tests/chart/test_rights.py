@@ -97,7 +97,7 @@ def test_keys_of_clients_are_read_in_the_releases_namespace_where_they_count() -
 def test_objects_of_a_mesh_are_written_in_the_releases_namespace_and_read_in_all(whole: bool) -> None:
     found = objects({"mesh": {"istio": {"enabled": True, "wholeCluster": whole}}})
     roles = bound_to(found, "limpet-operator")
-    # upkeep/writes.py and upkeep/following.py
+    # upkeep/writes.py and upkeep/istio_watch.py
     written, read = {"create", "patch", "delete"}, {"list", "watch"}
     kinds = [("networking.istio.io", plural) for plural in ("serviceentries", "virtualservices")]
     assert granted(roles["ai", "limpet-operator-mesh"]) == dict.fromkeys(kinds, written if whole else written | read)

@@ -6,19 +6,17 @@ is away: clients must not be locked out by that, and a key that was revoked mean
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from random import Random
 from typing import Any, Final
 
 from limpet_operator.resources.client_keys import LABEL
 from limpet_operator.resources.problem import ObjectKey
+from limpet_operator.sources.following import Following, Raw
 from limpet_operator.sources.kube_error import ApiError
 from limpet_operator.sources.kube_reader import KubeReader
 
-_BACKOFF_S: Final = (0.2, 0.5, 1.0, 2.0)
-_REFUSALS: Final = 3
-"""So many in a row are meant: an API server that has just started refuses every request until it has read its roles."""
-_REFUSED_S: Final = 10.0
+_AGAIN_S: Final = 2.0
 
 _log = logging.getLogger(__name__)
 
@@ -36,12 +34,10 @@ class LabelledSecrets:
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         """`deliver` gets each of them in each state, None when it is gone or has lost its label."""
-        self._api = api
         self._namespace = namespace
-        self._path = f"/api/v1/namespaces/{namespace}/secrets"
         self._deliver = deliver
-        self._rng = rng
         self._sleep = sleep
+        self._following = Following(api, f"/api/v1/namespaces/{namespace}/secrets", LABEL, self, rng, sleep=sleep)
         self.keys: set[ObjectKey] = set()
         """Those that there are."""
         self.known = False
@@ -51,53 +47,32 @@ class LabelledSecrets:
 
     async def run(self) -> None:
         """Follow them until cancelled."""
-        failures = refusals = 0
-        version: str | None = None
         while True:
-            try:
-                if version is None:
-                    version = await self._list()
-                    refusals = 0
-                version = await self._watch(version)
-                wait_s, failures = 0.0 if version else _BACKOFF_S[0], 0
-            except ApiError as error:
-                version = None
-                refusals = refusals + 1 if error.status in (401, 403) else 0
-                if refusals == _REFUSALS:
-                    self._refused(error)
-                wait_s = _REFUSED_S if refusals >= _REFUSALS else _BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)]
-                failures += 1
-            except Exception:
-                # To stop would miss every later key.
-                _log.exception("keys of clients could not be taken in; this is a bug in Limpet. They are read again")
-                version, wait_s = None, _BACKOFF_S[-1]
-            await self._sleep(wait_s * self._rng.uniform(0.75, 1.25))
+            await self._following.run()
+            # Every cluster has Secrets: whatever is between has no API server to ask just now.
+            await self._sleep(_AGAIN_S)
 
-    async def _list(self) -> str:
-        found = await self._api.get(self._path, {"labelSelector": LABEL})
-        items = {self._key(each): each for each in found.get("items") or []}
+    def listed(self, items: Sequence[Raw]) -> None:
+        """These are all that there are."""
         self.known, self.problem = True, None
-        for key in self.keys - items.keys():
+        found = {self._key(each): each for each in items}
+        for key in self.keys - found.keys():
             self._take(key, None)
-        for key, item in items.items():
+        for key, item in found.items():
             self._take(key, item)
-        if not items:
+        if not found:
             self._deliver_nothing()
-        version: str = found["metadata"]["resourceVersion"]
-        return version
 
-    async def _watch(self, version: str) -> str | None:
-        """Watch until the server ends it; returns the version to go on from, None: list them again."""
-        async for event in self._api.watch(self._path, {"labelSelector": LABEL, "resourceVersion": version}):
-            what, found = event["type"], event["object"]
-            if what == "ERROR":
-                return None
-            version = found["metadata"]["resourceVersion"]
-            if what != "BOOKMARK":
-                self._take(self._key(found), None if what == "DELETED" else found)
-        return version
+    def came(self, raw: Raw) -> None:
+        """One has the label now, or has changed."""
+        self._take(self._key(raw), raw)
 
-    def _refused(self, error: ApiError) -> None:
+    def went(self, raw: Raw) -> None:
+        """One is gone or has lost its label."""
+        self._take(self._key(raw), None)
+
+    def refused(self, error: ApiError) -> None:
+        """They may not be read."""
         wanted = f"grant list and watch on secrets in namespace {self._namespace}"
         self.problem = f"Limpet may not read keys of clients: {wanted} ({error})"
         _log.warning("%s; what was read before stays in force", self.problem)

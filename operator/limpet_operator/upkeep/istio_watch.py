@@ -10,9 +10,10 @@ from typing import Any, Final
 from limpet_operator.mesh.istio_object import ISTIO_GROUP, PLURALS_OF_ISTIO
 from limpet_operator.mesh.istio_reading import served_version
 from limpet_operator.serve.tasks import first_of
+from limpet_operator.sources.following import Following
 from limpet_operator.sources.kube_error import ApiError
 from limpet_operator.sources.kube_reader import KubeReader
-from limpet_operator.upkeep.following import FollowedKind
+from limpet_operator.upkeep.followed import FollowedKind
 from limpet_operator.upkeep.ownership import is_ours
 from limpet_operator.upkeep.settings import UpkeepSettings
 
@@ -59,13 +60,13 @@ class IstioWatch:
     @property
     def refused(self) -> str | None:
         """What must be granted before anything can be written; None: nothing."""
-        kinds = sorted(PLURALS_OF_ISTIO[kind] for kind, each in self._followed.items() if each.refused)
+        kinds = sorted(PLURALS_OF_ISTIO[kind] for kind, each in self._followed.items() if each.refusal)
         if not kinds:
             return None
         place = (
             "in all namespaces" if self._settings.whole_cluster else f"in namespace {self._settings.gateway.namespace}"
         )
-        why = next(each.refused for each in self._followed.values() if each.refused)
+        why = next(each.refusal for each in self._followed.values() if each.refusal)
         return f"grant list and watch on {', '.join(kinds)} of {ISTIO_GROUP} {place} to the operator ({why})"
 
     def others(self) -> list[Mapping[str, Any]]:
@@ -97,8 +98,7 @@ class IstioWatch:
         try:
             while True:
                 if (version := await self._find_version()) is not None:
-                    self._follow(version)
-                    await first_of(*(each.run() for each in self._followed.values()))
+                    await first_of(*(each.run() for each in self._follow(version)))
                 self._followed, self.version = {}, None
                 self._set_missing(True)
                 await self._sleep(_AGAIN_S)
@@ -115,16 +115,15 @@ class IstioWatch:
                     return None
                 await self._sleep(_AGAIN_S)
 
-    def _follow(self, version: str) -> None:
+    def _follow(self, version: str) -> list[Following]:
         self.version = version
         inside = "" if self._settings.whole_cluster else f"/namespaces/{self._settings.gateway.namespace}"
         base = f"/apis/{ISTIO_GROUP}/{version}{inside}"
-        self._followed = {
-            kind: FollowedKind(
-                self._api, kind, f"{base}/{PLURALS_OF_ISTIO[kind]}", self._noticed, self._rng, sleep=self._sleep
-            )
-            for kind in FOLLOWED
-        }
+        self._followed = {kind: FollowedKind(kind, self._noticed) for kind in FOLLOWED}
+        return [
+            Following(self._api, f"{base}/{PLURALS_OF_ISTIO[kind]}", "", each, self._rng, sleep=self._sleep)
+            for kind, each in self._followed.items()
+        ]
 
     def _noticed(self, found: Mapping[str, Any]) -> None:
         if self.known:

@@ -105,3 +105,13 @@ async def test_that_there_are_none_is_news() -> None:
     async with following(api) as (labelled, seen):
         await seen.until(lambda: bool(api.watches))
         assert (labelled.known, seen.calls, seen.there) == (True, 1, {})
+
+
+async def test_an_answer_that_there_are_no_secrets_at_all_is_not_believed() -> None:
+    api = FakeApi(**{PATH: _listed("10", _secret("a", "5"))})
+    async with following(api) as (labelled, seen):
+        await seen.until(lambda: bool(api.watches))
+        api.answers[PATH] = _listed("20", _secret("a", "15"))
+        api.watches[-1][2].put_nowait(ApiError(404, "not found"))
+        await seen.until(lambda: seen.there == {"a": "15"})
+        assert labelled.problem is None

@@ -1,53 +1,65 @@
-"""Objects of one kind of a mesh, followed by a listing and a watch."""
+"""A collection of the Kubernetes API, followed by a listing and a watch for as long as it exists."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from limpet_operator.sources.kube_error import ApiError
 from limpet_operator.sources.kube_reader import KubeReader
 
-PlacedName = tuple[str, str]
-"""Namespace and name."""
-
-_BACKOFF_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
+_BACKOFF_S: Final = (0.2, 0.5, 1.0, 2.0)
 _REFUSALS: Final = 3
 """So many in a row are meant: an API server that has just started refuses every request until it has read its roles."""
 _REFUSED_S: Final = 10.0
 
+_log = logging.getLogger(__name__)
 
-class FollowedKind:
-    """What is there of a kind. All methods belong to one event loop."""
+Raw = Mapping[str, Any]
+"""An object as the API server sends it; an item of a listing has neither `kind` nor `apiVersion`."""
+
+
+class Follower(Protocol):
+    """Takes in what is read."""
+
+    def listed(self, items: Sequence[Raw]) -> None:
+        """These are all that there are."""
+
+    def came(self, raw: Raw) -> None:
+        """An object is new, or has changed."""
+
+    def went(self, raw: Raw) -> None:
+        """An object is gone, or is no longer selected; this was its last state."""
+
+    def refused(self, error: ApiError) -> None:
+        """They may not be read. They are asked for again, and `listed` says when they may be."""
+
+
+class Following:
+    """Follows the objects of one collection. All methods belong to one event loop."""
 
     def __init__(
         self,
         api: KubeReader,
-        kind: str,
         path: str,
-        changed: Callable[[Mapping[str, Any]], None],
+        selector: str,
+        follower: Follower,
         rng: Random,
         *,
-        selector: str = "",
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        """`path` is that of the collection; `changed` hears of each object that came, changed or went."""
+        """`path` is that of the collection, `selector` one of labels, empty for all objects."""
         self._api = api
-        self._kind = kind
         self._path = path
         self._query = {"labelSelector": selector} if selector else {}
-        self._changed = changed
+        self._follower = follower
         self._rng = rng
         self._sleep = sleep
-        self.objects: dict[PlacedName, dict[str, Any]] = {}
-        self.known = False
-        """Whether all that there are have been listed."""
-        self.refused: str | None = None
-        """Why they may not be read; None: they may, as far as is known."""
 
     async def run(self) -> None:
-        """Follow them until the API server says that it has no such kind."""
+        """Follow them until the API server says that it has no such kind; whatever else goes wrong is tried again."""
         failures = refusals = 0
         version: str | None = None
         while True:
@@ -63,39 +75,18 @@ class FollowedKind:
                     return
                 refusals = refusals + 1 if error.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN) else 0
                 if refusals == _REFUSALS:
-                    self.refused, self.known = str(error), False
-                    self._changed({})
+                    self._follower.refused(error)
                 wait_s = _REFUSED_S if refusals >= _REFUSALS else _BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)]
                 failures += 1
+            except Exception:
+                # To stop would miss every later change.
+                _log.exception("an object of %s could not be taken in; this is a bug in Limpet", self._path)
+                version, wait_s = None, _BACKOFF_S[-1]
             await self._sleep(wait_s * self._rng.uniform(0.75, 1.25))
-
-    def put(self, found: Mapping[str, Any]) -> None:
-        """An object as an answer or the watch has it; one that is known in a newer version stays."""
-        key, raw = _placed(found), {**found, "kind": self._kind}
-        old = self.objects.get(key)
-        if (
-            old is not None
-            and _version(old) >= _version(raw)
-            and old["metadata"].get("uid") == raw["metadata"].get("uid")
-        ):
-            return
-        self.objects[key] = raw
-        self._changed(raw)
-
-    def drop(self, key: PlacedName) -> None:
-        """It is gone."""
-        if (old := self.objects.pop(key, None)) is not None:
-            self._changed(old)
 
     async def _list(self) -> str:
         found = await self._api.get(self._path, self._query)
-        items = {_placed(each): each for each in found.get("items") or ()}
-        for key in self.objects.keys() - items.keys():
-            self.drop(key)
-        for each in items.values():
-            self.put(each)
-        self.known, self.refused = True, None
-        self._changed({})
+        self._follower.listed(found.get("items") or ())
         version: str = found["metadata"]["resourceVersion"]
         return version
 
@@ -107,15 +98,7 @@ class FollowedKind:
                 return None
             version = found["metadata"]["resourceVersion"]
             if what == "DELETED":
-                self.drop(_placed(found))
+                self._follower.went(found)
             elif what != "BOOKMARK":
-                self.put(found)
+                self._follower.came(found)
         return version
-
-
-def _placed(raw: Mapping[str, Any]) -> PlacedName:
-    return raw["metadata"]["namespace"], raw["metadata"]["name"]
-
-
-def _version(raw: Mapping[str, Any]) -> int:
-    return int(raw["metadata"]["resourceVersion"])
