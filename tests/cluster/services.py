@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 
 import httpcore2
 import httpx2
+from tests.cluster.dialing import client_that_dials
 
 CLUSTER_DOMAIN: Final = "cluster.local"
 _TTL_S: Final = 1
@@ -170,38 +171,18 @@ class Only:
         return self.ip, self.port
 
 
-class _Spread(httpcore2.AsyncNetworkBackend):
-    """Connections that go where the Service leads at the moment they are made; nothing is tried twice."""
+def client_of(routes: Routes, timeout_s: float) -> httpx2.AsyncClient:
+    """What the official SDK takes as `http_client`, over `http://service.namespace`.
 
-    def __init__(self, routes: Routes, inner: httpcore2.AsyncNetworkBackend) -> None:
-        self._routes = routes
-        self._inner = inner
+    A connection goes where the Service leads at the moment it is made.
+    """
+    inner = httpcore2.AnyIOBackend()
 
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 - the interface's
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore2.AsyncNetworkStream:
+    async def dial(host: str, port: int, within_s: float | None) -> httpcore2.AsyncNetworkStream:
         try:
-            ip, to = self._routes.connect_to(host, port)
+            ip, to = routes.connect_to(host, port)
         except ConnectionRefusedError as error:
             raise httpcore2.ConnectError(str(error)) from error
-        return await self._inner.connect_tcp(ip, to, timeout, local_address, socket_options)
+        return await inner.connect_tcp(ip, to, within_s)
 
-    async def sleep(self, seconds: float) -> None:
-        await self._inner.sleep(seconds)
-
-
-def client_of(routes: Routes, timeout_s: float) -> httpx2.AsyncClient:
-    """What the official SDK takes as `http_client`: its usual pool, over `http://service.namespace`."""
-    transport = httpx2.AsyncHTTPTransport()
-    transport._pool = httpcore2.AsyncConnectionPool(
-        network_backend=_Spread(routes, httpcore2.AnyIOBackend()),
-        max_connections=1000,
-        max_keepalive_connections=100,
-        keepalive_expiry=5.0,
-    )
-    return httpx2.AsyncClient(transport=transport, timeout=timeout_s)
+    return client_that_dials(dial, timeout_s)

@@ -5,8 +5,9 @@ import contextlib
 import ctypes
 import os
 import socket
+import ssl
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import aiohttp
@@ -14,6 +15,7 @@ import httpcore2
 import httpx2
 from anyio.abc import SocketStream
 from httpcore2._backends.anyio import AnyIOStream
+from tests.cluster.dialing import client_that_dials
 from tests.cluster.pods import Pod
 
 _CLONE_NEWNET: Final = 0x40000000
@@ -63,25 +65,14 @@ def socket_in(pod: Pod, family: int = socket.AF_INET, kind: int = socket.SOCK_ST
     return made[0]
 
 
-class _FromPod(httpcore2.AsyncNetworkBackend):
-    """Connections that begin in a pod."""
+def sdk_client(pod: Pod, timeout_s: float, trusted: ssl.SSLContext | None = None) -> httpx2.AsyncClient:
+    """What the official SDKs take as `http_client`, for an application in the pod; `trusted` is for `https://`."""
 
-    def __init__(self, pod: Pod, inner: httpcore2.AsyncNetworkBackend) -> None:
-        self._pod = pod
-        self._inner = inner
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 - the interface's
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore2.AsyncNetworkStream:
+    async def dial(host: str, port: int, within_s: float | None) -> httpcore2.AsyncNetworkStream:
         loop = asyncio.get_running_loop()
-        made = socket_in(self._pod)
+        made = socket_in(pod)
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(within_s):
                 found = await loop.getaddrinfo(host, port, family=socket.AF_INET, type=socket.SOCK_STREAM)
                 await loop.sock_connect(made, found[0][4])
             return AnyIOStream(await SocketStream.from_socket(made))
@@ -89,20 +80,7 @@ class _FromPod(httpcore2.AsyncNetworkBackend):
             made.close()
             raise httpcore2.ConnectError(f"{host}:{port}: {error!r}") from error
 
-    async def sleep(self, seconds: float) -> None:
-        await self._inner.sleep(seconds)
-
-
-def sdk_client(pod: Pod, timeout_s: float) -> httpx2.AsyncClient:
-    """What the official SDKs take as `http_client`, for an application in the pod."""
-    transport = httpx2.AsyncHTTPTransport()
-    transport._pool = httpcore2.AsyncConnectionPool(
-        network_backend=_FromPod(pod, httpcore2.AnyIOBackend()),
-        max_connections=1000,
-        max_keepalive_connections=100,
-        keepalive_expiry=5.0,
-    )
-    return httpx2.AsyncClient(transport=transport, timeout=timeout_s)
+    return client_that_dials(dial, timeout_s, trusted)
 
 
 def http_session(pod_of: Callable[[str], Pod | None], timeout_s: float) -> aiohttp.ClientSession:

@@ -13,12 +13,13 @@ from limpet_operator.mesh.istio_egress import egress_objects
 from limpet_operator.mesh.istio_object import MeshObjects
 from limpet_operator.mesh.istio_sidecar import SidecarMesh, sidecar_objects
 from limpet_operator.mesh.printing import printed
-from limpet_operator.mesh.reading import MeshProviders, NoProvidersError, of_cluster, of_files
+from limpet_operator.mesh.reading import MeshProviders, of_cluster, of_files
 from limpet_operator.planning.plan import Plan
 from limpet_operator.publish.envoy_settings import EnvoySettings
 from limpet_operator.publish.publication import settings_for
 from limpet_operator.resources.metadata import LONGEST_NAMESPACE, NAMESPACE
 from limpet_operator.resources.provider import Provider
+from limpet_operator.sources.chosen_place import FromCluster, Kubeconfig, Namespaces, UnreadablePlaceError, chosen_place
 
 T = TypeVar("T")
 
@@ -36,16 +37,9 @@ def istio(
         Path | None,
         typer.Option(metavar="DIR", help="Directory or file with the Providers.", show_default=False),
     ] = None,
-    from_cluster: Annotated[
-        bool, typer.Option("--from-cluster", help="Read the Providers of the cluster that kubectl would ask.")
-    ] = False,
-    kubeconfig: Annotated[
-        Path | None, typer.Option(help="File that names the cluster.  [default: as for kubectl]", show_default=False)
-    ] = None,
-    namespace: Annotated[
-        list[str],
-        typer.Option(help="Of the cluster's Providers, those in this namespace.  [default: all] Repeatable."),
-    ] = [],  # noqa: B006 (typer's way to say none)
+    from_cluster: FromCluster = False,
+    kubeconfig: Kubeconfig = None,
+    namespace: Namespaces = [],  # noqa: B006 (typer's way to say none)
     mode: Annotated[
         Literal["egress", "sidecar"],
         typer.Option(help="Who decides: the gateway, or the applications' own sidecars, which ask its workers."),
@@ -96,11 +90,7 @@ def istio(
     What can't be written, and what somebody else has written for the same hosts, is said on stderr; status 1 if a host
     was left out for that.
     """
-    if from_cluster == (providers is not None):
-        message = "Providers are in a directory or in a cluster: give either --providers DIR or --from-cluster"
-        raise typer.BadParameter(message, param_hint="--providers")
-    if not from_cluster and (kubeconfig is not None or namespace):
-        raise typer.BadParameter("is about a cluster: give --from-cluster, too", param_hint="--kubeconfig, --namespace")
+    place = chosen_place(providers, from_cluster, kubeconfig, namespace, "--providers")
     sidecars = mode == "sidecar"
     if sidecars != bool(app_namespace) or sidecars != (ca_file is not None):
         message = "belong to --mode sidecar, which needs both: whose sidecars are told, and what they trust"
@@ -116,12 +106,8 @@ def istio(
     )
     hosts = tuple(dict.fromkeys(_checked(parse_host, each, "--host") for each in host))
     try:
-        found = (
-            of_cluster(kubeconfig, namespace, apps, _tell, filters=sidecars)
-            if providers is None
-            else of_files(providers, _tell)
-        )
-    except NoProvidersError as error:
+        found = of_files(place, _tell) if isinstance(place, Path) else of_cluster(place, apps, _tell, filters=sidecars)
+    except UnreadablePlaceError as error:
         raise _failed(str(error)) from error
     if not found.objects.of(Provider) and not hosts:
         where = "the cluster" if providers is None else str(providers)

@@ -1,23 +1,27 @@
 """The Providers that objects of a mesh are written for, from files or from a cluster, with what lies beside them."""
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from limpet_operator.mesh.istio_reading import IstioThere, read_istio
 from limpet_operator.planning.plan import PlannedProvider
 from limpet_operator.resources.objects import Objects, Parser
-from limpet_operator.resources.problem import Invalid, ObjectKey
+from limpet_operator.resources.problem import ObjectKey
 from limpet_operator.resources.provider import CaCertificateRef, Provider
 from limpet_operator.resources.secret import ConfigMapObject, SecretObject
-from limpet_operator.sources import files
-from limpet_operator.sources.file_store import FileStore
+from limpet_operator.sources.chosen_place import (
+    ClusterChoice,
+    asked_of_cluster,
+    objects_of_files,
+    say_invalid_providers,
+)
 from limpet_operator.sources.kube_error import ApiError
+from limpet_operator.sources.read_once import answer_of, read_objects
 
-
-class NoProvidersError(Exception):
-    """Nothing could be read; the message says what to do."""
+if TYPE_CHECKING:  # a command that asks no cluster does without the packages of one
+    from limpet_operator.sources.kube_reader import KubeReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,62 +52,40 @@ class MeshProviders:
 
 
 def of_files(directory: Path, say: Callable[[str], None]) -> MeshProviders:
-    """From YAML files; what can't be used is said. Raises NoProvidersError."""
-    store = FileStore(Parser.load())
-    try:
-        store.replace(files.scan(directory).documents)
-    except FileNotFoundError as error:
-        raise NoProvidersError(str(error)) from error
-    for reading in store.readings:
-        if isinstance(reading.result, Invalid) and (reading.key is None or reading.key.kind == "Provider"):
-            what = f"{reading.key}" if reading.key is not None else "this"
-            say(f"{reading.document.origin}: {what} is left out: {reading.result.message}")
+    """From YAML files; what can't be used is said. Raises UnreadablePlaceError."""
+    objects = objects_of_files(directory, say)
     texts: dict[tuple[str, CaCertificateRef], str] = {}
-    for namespace, ref in _references(store.objects):
+    for namespace, ref in _references(objects):
         key = ObjectKey(ref.kind, namespace, ref.name)
-        held = store.objects.find(SecretObject if ref.kind == "Secret" else ConfigMapObject, key)
+        held = objects.find(SecretObject if ref.kind == "Secret" else ConfigMapObject, key)
         if isinstance(held, SecretObject | ConfigMapObject):
             texts |= _certificate(namespace, ref, held)
-    return MeshProviders(store.objects, None, texts)
+    return MeshProviders(objects, None, texts)
 
 
 def of_cluster(
-    kubeconfig: Path | None,
-    namespaces: Sequence[str],
-    app_namespaces: Sequence[str],
-    say: Callable[[str], None],
-    *,
-    filters: bool,
+    choice: ClusterChoice, app_namespaces: Sequence[str], say: Callable[[str], None], *, filters: bool
 ) -> MeshProviders:
-    """From the cluster that kubectl would ask; `filters`: whether EnvoyFilters will be among the objects."""
-    # Imported here: the client of the Kubernetes API takes longer than all the rest.
-    from limpet_operator.sources.kube_reader import Access, KubeReader, NoClusterError
-    from limpet_operator.sources.read_once import UnreadableClusterError, answer_of, read_objects
-
+    """From a cluster; `filters`: whether EnvoyFilters will be among the objects. Raises UnreadablePlaceError."""
     parser = Parser.load()
 
-    async def read() -> MeshProviders:
-        async with await KubeReader.connect(Access(kubeconfig)) as api:
-            objects = await read_objects(api, parser, ("Provider",), namespaces)
-            texts: dict[tuple[str, CaCertificateRef], str] = {}
-            for namespace, ref in _references(objects) if filters else ():
-                path = f"/api/v1/namespaces/{namespace}/{ref.kind.lower()}s/{ref.name}"
-                try:
-                    raw = await answer_of(api, path)
-                except ApiError as error:
-                    say(f"{ref.kind} {namespace}/{ref.name}: {error}")
-                    continue
-                parsed = parser.parse({"apiVersion": "v1", "kind": ref.kind, **raw})
-                if isinstance(parsed, SecretObject | ConfigMapObject):
-                    texts |= _certificate(namespace, ref, parsed)
-            return MeshProviders(objects, await read_istio(api, app_namespaces, filters=filters), texts)
+    async def read(api: "KubeReader") -> MeshProviders:
+        objects = await read_objects(api, parser, ("Provider",), choice.namespaces)
+        texts: dict[tuple[str, CaCertificateRef], str] = {}
+        for namespace, ref in _references(objects) if filters else ():
+            path = f"/api/v1/namespaces/{namespace}/{ref.kind.lower()}s/{ref.name}"
+            try:
+                raw = await answer_of(api, path)
+            except ApiError as error:
+                say(f"{ref.kind} {namespace}/{ref.name}: {error}")
+                continue
+            parsed = parser.parse({"apiVersion": "v1", "kind": ref.kind, **raw})
+            if isinstance(parsed, SecretObject | ConfigMapObject):
+                texts |= _certificate(namespace, ref, parsed)
+        return MeshProviders(objects, await read_istio(api, app_namespaces, filters=filters), texts)
 
-    try:
-        found = asyncio.run(read())
-    except (NoClusterError, UnreadableClusterError, ApiError) as error:
-        raise NoProvidersError(str(error)) from error
-    for key, invalid in sorted(found.objects.invalid.items()):
-        say(f"{key} is left out: {invalid.message}")
+    found = asked_of_cluster(choice, read)
+    say_invalid_providers(found.objects, say)
     return found
 
 

@@ -1,8 +1,7 @@
 """`limpet prices`: an open price list, as a file that the user names, becomes Pricings or is compared with them."""
 
-import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -18,10 +17,19 @@ from limpet_operator.pricelists.pricing import TooMuchError, pricing_of
 from limpet_operator.pricelists.reading import read_list
 from limpet_operator.pricelists.telling import told
 from limpet_operator.resources.objects import Objects, Parser
-from limpet_operator.resources.problem import Invalid
 from limpet_operator.resources.provider import Provider
-from limpet_operator.sources import files
-from limpet_operator.sources.file_store import FileStore
+from limpet_operator.sources.chosen_place import (
+    ClusterChoice,
+    FromCluster,
+    Kubeconfig,
+    Namespaces,
+    UnreadablePlaceError,
+    asked_of_cluster,
+    chosen_place,
+    objects_of_files,
+    say_invalid_providers,
+)
+from limpet_operator.sources.read_once import read_objects
 from limpet_operator.sources.readable_yaml import readable_yaml
 
 prices = typer.Typer(
@@ -120,29 +128,18 @@ def check_prices(
             metavar="NAME=OURS", help="What the list calls a Provider whose vendor does not tell. Repeatable."
         ),
     ] = [],  # noqa: B006
-    from_cluster: Annotated[
-        bool, typer.Option("--from-cluster", help="Read them from the cluster that kubectl would ask; without DIR.")
-    ] = False,
-    kubeconfig: Annotated[
-        Path | None, typer.Option(help="File that names the cluster.  [default: as for kubectl]", show_default=False)
-    ] = None,
-    namespace: Annotated[
-        list[str],
-        typer.Option(help="Of the cluster's objects, those in this namespace.  [default: all] Repeatable."),
-    ] = [],  # noqa: B006
+    from_cluster: FromCluster = False,
+    kubeconfig: Kubeconfig = None,
+    namespace: Namespaces = [],  # noqa: B006
 ) -> None:
     """Compare the Pricings that are applied with a price list: a line for each model. Status 1 if any differs."""
-    if from_cluster == (directory is not None):
-        message = "what is applied is in a directory or in a cluster: give either DIR or --from-cluster"
-        raise typer.BadParameter(message, param_hint="DIR")
-    if not from_cluster and (kubeconfig is not None or namespace):
-        raise typer.BadParameter("is about a cluster: give --from-cluster, too", param_hint="--kubeconfig, --namespace")
+    place = chosen_place(directory, from_cluster, kubeconfig, namespace, "DIR")
     listed_as = {ours: name for name, _, ours in (each.partition("=") for each in provider)}
     if "" in listed_as:
         message = f"{listed_as['']} lacks the name of your Provider; write NAME-IN-THE-LIST=YOUR-NAME"
         raise typer.BadParameter(message, param_hint="--provider")
     listed = _listed(file, "check")
-    objects = _of_cluster(kubeconfig, namespace) if directory is None else _objects(directory, "check")
+    objects = _objects(place, "check") if isinstance(place, Path) else _of_cluster(place)
     results = list(checked(objects, listed, listed_as, time.time()))
     for result in results:
         typer.echo(str(result))
@@ -162,7 +159,7 @@ def _with_hours_that_fit(chosen: ChosenPrices) -> ChosenPrices:
 def _tell(listed: OpenList, chosen: Iterable[ChosenPrices]) -> None:
     of_providers = [remark for remark in listed.remarks if not remark.model]
     for line in told([*of_providers, *(remark for each in chosen for remark in each.remarks)]):
-        typer.echo(line, err=True)
+        _say(line)
 
 
 def _write(output: Path, text: str) -> None:
@@ -182,34 +179,21 @@ def _listed(file: Path, command: str) -> OpenList:
 
 
 def _objects(directory: Path, command: str) -> Objects:
-    store = FileStore(Parser.load())
     try:
-        store.replace(files.scan(directory).documents)
-    except FileNotFoundError as error:
+        return objects_of_files(directory, _say)
+    except UnreadablePlaceError as error:
         raise _failed(command, str(error)) from error
-    for reading in store.readings:
-        if isinstance(reading.result, Invalid) and (reading.key is None or reading.key.kind == "Provider"):
-            what = f"{reading.key}" if reading.key is not None else "this"
-            typer.echo(f"{reading.document.origin}: {what} is left out: {reading.result.message}", err=True)
-    return store.objects
 
 
-def _of_cluster(kubeconfig: Path | None, namespaces: Sequence[str]) -> Objects:
-    # Imported here: the client of the Kubernetes API takes longer than all the rest, and most prices are files.
-    from limpet_operator.sources.kube_reader import Access, KubeReader, NoClusterError
-    from limpet_operator.sources.read_once import UnreadableClusterError, read_objects
-
-    async def read() -> Objects:
-        async with await KubeReader.connect(Access(kubeconfig)) as api:
-            return await read_objects(api, Parser.load(), ("Provider", "Pricing"), namespaces)
-
+def _of_cluster(choice: ClusterChoice) -> Objects:
+    parser = Parser.load()
     try:
-        objects = asyncio.run(read())
-    except (NoClusterError, UnreadableClusterError) as error:
+        objects = asked_of_cluster(
+            choice, lambda api: read_objects(api, parser, ("Provider", "Pricing"), choice.namespaces)
+        )
+    except UnreadablePlaceError as error:
         raise _failed("check", str(error)) from error
-    for key, invalid in sorted(objects.invalid.items()):
-        if key.kind == "Provider":
-            typer.echo(f"{key} is left out: {invalid.message}", err=True)
+    say_invalid_providers(objects, _say)
     return objects
 
 
@@ -225,6 +209,10 @@ def _day_of(file: Path) -> str:
     return datetime.fromtimestamp(file.stat().st_mtime, UTC).strftime(_LOCALE_FREE)
 
 
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
+
+
 def _failed(command: str, message: str) -> typer.Exit:
-    typer.echo(f"limpet prices {command}: {message}", err=True)
+    _say(f"limpet prices {command}: {message}")
     return typer.Exit(1)

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from tests.operator.conftest import Build
 
-from limpet_operator.mesh.reading import NoProvidersError, of_files
+from limpet_operator.mesh.reading import of_files
+from limpet_operator.sources.chosen_place import UnreadablePlaceError
 
 
 def files(directory: Path, *raws: dict[str, Any]) -> Path:
@@ -46,5 +47,5 @@ def test_without_its_authority_a_provider_is_left_out_and_named(
 
 
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(NoProvidersError, match="gone"):
+    with pytest.raises(UnreadablePlaceError, match="gone"):
         of_files(tmp_path / "gone", print)
