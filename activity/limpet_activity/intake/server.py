@@ -1,5 +1,6 @@
 """The gRPC server that workers hand batches over to: on Unix sockets, and on TCP with certificates."""
 
+import asyncio
 import os
 import socket
 from collections.abc import Sequence
@@ -74,31 +75,50 @@ async def start_servers(
     """
     servers: list[grpc.aio.Server] = []
     places: list[str] = []
-    for where in listen:
-        local = where.startswith(UNIX)
-        callers = None if local or tls_dir is None else Callers(gateway_name)
-        server = grpc.aio.server(options=_OPTIONS)
-        server.add_generic_rpc_handlers((_Handler(intake, metrics, callers),))
-        umask = os.umask(_SOCKET_UMASK)
-        try:
-            if local:
-                _remove_socket(where)
-            if callers is None or tls_dir is None:
-                port = server.add_insecure_port(where)
-            else:
-                port = server.add_secure_port(where, server_credentials(tls_dir))
-            await server.start()
-        except RuntimeError as error:
-            await stop_servers(servers)
-            raise ListenError(f"cannot listen on {where}: {error}") from error
-        except ListenError:
-            await stop_servers(servers)
-            raise
-        finally:
-            os.umask(umask)
-        servers.append(server)
-        places.append(where if local else f"{where.rpartition(':')[0]}:{port}")
+    try:
+        for where in listen:
+            server, place = await _start(
+                where, None if where.startswith(UNIX) else tls_dir, gateway_name, intake, metrics
+            )
+            servers.append(server)
+            places.append(place)
+    except BaseException:
+        await stop_servers(servers)
+        raise
     return servers, places
+
+
+async def _start(
+    where: str, tls_dir: Path | None, gateway_name: str, intake: Intake, metrics: IntakeMetrics
+) -> tuple[grpc.aio.Server, str]:
+    callers = None if tls_dir is None else Callers(gateway_name)
+    server = grpc.aio.server(options=_OPTIONS)
+    server.add_generic_rpc_handlers((_Handler(intake, metrics, callers),))
+    umask = os.umask(_SOCKET_UMASK)
+    try:
+        if where.startswith(UNIX):
+            _remove_socket(where)
+        if tls_dir is None:
+            port = server.add_insecure_port(where)
+        else:
+            port = server.add_secure_port(where, server_credentials(tls_dir))
+        await _started(server)
+    except RuntimeError as error:
+        raise ListenError(f"cannot listen on {where}: {error}") from error
+    finally:
+        os.umask(umask)
+    return server, where if where.startswith(UNIX) else f"{where.rpartition(':')[0]}:{port}"
+
+
+async def _started(server: grpc.aio.Server) -> None:
+    starting = asyncio.ensure_future(server.start())
+    try:
+        await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        # gRPC's server would go on without anybody who could stop it, and complain when it is collected.
+        await starting
+        await server.stop(None)
+        raise
 
 
 def _remove_socket(where: str) -> None:

@@ -103,13 +103,15 @@ class ControlPlane:
 
         Removals under way are given up: Envoy keeps those resources until an operator serves it again.
         """
-        await self._rollout.close()
-        if grace_s is not None:
-            self.xds.close()
-            self.catalogs.close()
-            self.health.close()
-        if self._server is not None:
-            await self._server.stop(grace_s)
+        try:
+            await self._rollout.close()
+        finally:
+            if grace_s is not None:
+                self.xds.close()
+                self.catalogs.close()
+                self.health.close()
+            if self._server is not None:
+                await self._server.stop(grace_s)
 
     def _nacked(self, nack: Nack) -> None:
         self.changes.add(gateways=(nack.gateway,))

@@ -1,5 +1,6 @@
 """The gRPC server that all services of a replica share."""
 
+import asyncio
 from typing import Any, Final
 
 import grpc
@@ -34,5 +35,12 @@ async def serve(
         raise OSError(
             f"can't listen for Envoy and ext_proc on {address}: is it in use, or its directory missing?"
         ) from error
-    await server.start()
+    starting = asyncio.ensure_future(server.start())
+    try:
+        await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        # gRPC's server would go on without anybody who could stop it, and complain when it is collected.
+        await starting
+        await server.stop(None)
+        raise
     return server

@@ -1,5 +1,6 @@
 """Over TCP only those with a gateway's certificate hand anything over, also after certificates were renewed."""
 
+import asyncio
 from pathlib import Path
 
 import grpc
@@ -75,3 +76,30 @@ def test_unusable_files_are_named(tmp_path: Path, missing: str) -> None:
     (tls / missing).unlink()
     with pytest.raises(TlsFilesError, match=missing):
         server_credentials(tls)
+
+
+async def test_with_unusable_files_the_socket_is_not_served_either(tmp_path: Path) -> None:
+    tls, socket = mount(tmp_path / "server", trustme.CA(), SERVER), tmp_path / "s.sock"
+    (tls / "tls.key").write_text("nothing")
+    with pytest.raises(TlsFilesError):
+        async with serving(taking(InMemoryStore()), [f"unix:{socket}", "127.0.0.1:0"], tls):
+            pytest.fail("it serves")
+    with pytest.raises(OSError):
+        await asyncio.open_unix_connection(socket)
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_a_service_whose_start_is_cancelled_does_not_listen(turns: int, tmp_path: Path) -> None:
+    socket = tmp_path / "s.sock"
+
+    async def serve() -> None:
+        async with serving(taking(InMemoryStore()), [f"unix:{socket}"]):
+            await asyncio.Event().wait()
+
+    starting = asyncio.create_task(serve())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+    with pytest.raises(OSError):
+        await asyncio.open_unix_connection(socket)
