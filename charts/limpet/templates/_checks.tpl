@@ -36,6 +36,9 @@
 {{- if and $values.gateway.autoscaling.enabled (gt (int $values.gateway.autoscaling.minReplicas) (int $values.gateway.autoscaling.maxReplicas)) -}}
 {{- fail (printf "gateway.autoscaling.minReplicas is %d, more than maxReplicas %d" (int $values.gateway.autoscaling.minReplicas) (int $values.gateway.autoscaling.maxReplicas)) -}}
 {{- end -}}
+{{- if and $values.gateway.tls.secretName (eq (int $values.gateway.tls.port) (int $values.gateway.service.port)) -}}
+{{- fail (printf "gateway.tls.port and gateway.service.port are both %d: give the Service two ports" (int $values.gateway.tls.port)) -}}
+{{- end -}}
 {{- if and (eq $values.gateway.service.type "ClusterIP") $values.gateway.service.nodePort -}}
 {{- fail "gateway.service.nodePort is set, but a Service of type ClusterIP has none: set gateway.service.type to NodePort or LoadBalancer" -}}
 {{- end -}}

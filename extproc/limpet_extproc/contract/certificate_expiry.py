@@ -6,12 +6,13 @@ everything else that a worker loads.
 
 import re
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from math import nan
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Gauge
@@ -22,8 +23,13 @@ _VERSION, _UTC_TIME, _GENERALIZED_TIME, _LONG_LENGTH = 0xA0, 0x17, 0x18, 0x80
 _FORMATS: Final = {_UTC_TIME: "%y%m%d%H%M%SZ", _GENERALIZED_TIME: "%Y%m%d%H%M%SZ"}
 
 
-def show_certificate_expiry(registry: CollectorRegistry, directory: Path) -> None:
-    """Add a gauge that reads the files of a TLS directory at each look; NaN while one cannot be read."""
+def show_certificate_expiry(
+    registry: CollectorRegistry, directory: Path, further: Mapping[str, Callable[[], float]] = MappingProxyType({})
+) -> None:
+    """Add a gauge that reads the files of a TLS directory at each look; NaN while one cannot be read.
+
+    `further` certificates are not in files there: names beside those of files, and when each expires in Unix seconds.
+    """
     gauge = Gauge(
         "limpet_certificate_expiry_timestamp_seconds",
         "Unix time at which the first certificate of a file in the TLS directory expires.",
@@ -32,6 +38,8 @@ def show_certificate_expiry(registry: CollectorRegistry, directory: Path) -> Non
     )
     for name in _FILES:
         gauge.labels(name).set_function(partial(_expiry_of_file, directory / name))
+    for name, expires_s in further.items():
+        gauge.labels(name).set_function(expires_s)
 
 
 def expires_at_s(pem: str) -> float | None:

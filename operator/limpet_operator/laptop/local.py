@@ -89,6 +89,8 @@ class LocalSettings:
     """How providers that configure no proxy are reached."""
     sidecars: SidecarAccess | None = None
     """The lab has some."""
+    tls_port: int | None = None
+    """Where it serves `https://` with the certificate of its plan; on a laptop there is none."""
     tenant_from_workload: bool = False
     """Whether a sidecar in front says who asks."""
     envoy_concurrency: int | None = None
@@ -140,6 +142,7 @@ class LocalGateway:
             probe_socket=str(run_dir / PROBE_SOCKET),
             header_mode=settings.header_mode,
             sidecars=settings.sidecars,
+            tls_port=settings.tls_port,
             tenant_from_workload=settings.tenant_from_workload,
             client_keys=settings.client_keys,
             body_limit_bytes=settings.body_limit_bytes,

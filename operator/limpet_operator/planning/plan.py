@@ -28,6 +28,7 @@ from limpet_operator.resources.pricing import Pricing
 from limpet_operator.resources.problem import Invalid, ObjectKey
 from limpet_operator.resources.provider import EnvVar, Provider, SecretKeyRef
 from limpet_operator.resources.secret import ConfigMapObject, SecretObject, SecretText
+from limpet_operator.resources.serving_certificate import ServingCertificate
 from limpet_operator.resources.stickypolicy import RoutingMode, StickyPolicy
 
 
@@ -92,6 +93,8 @@ class Plan:
     """When the prices of each Pricing that has a `staleAfter` count as stale; they are used all the same."""
     client_keys: tuple[ClientKey, ...] = ()
     """Of the gateway's clients, by name."""
+    certificate: ServingCertificate | None = None
+    """What clients of the gateway's port for TLS are shown; None: it has none, or it is closed."""
     built: Mapping[ObjectKey, BuiltProvider] = field(default_factory=dict, repr=False, compare=False)
     """By Provider, for the next plan, which reuses what was built from equal inputs."""
 

@@ -9,7 +9,9 @@ import gc
 import logging
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
 from importlib.metadata import version
+from math import nan
 from pathlib import Path
 from random import Random
 from secrets import token_hex
@@ -23,6 +25,7 @@ from limpet_operator.fleet.health_links import HealthLinks
 from limpet_operator.fleet.links import PeerLinks
 from limpet_operator.fleet.peers import Peers, dialer, resolver
 from limpet_operator.planning.plan import Plan, plan
+from limpet_operator.planning.serving_certificate import ServedCertificate, served_certificate, with_certificate
 from limpet_operator.pod.debounce import Debounce
 from limpet_operator.pod.health_log import HealthLog
 from limpet_operator.pod.object_log import ObjectLog
@@ -32,7 +35,9 @@ from limpet_operator.pod.writing import Writing
 from limpet_operator.probe.metrics import build_probe_metrics
 from limpet_operator.probe.prober import Prober
 from limpet_operator.resources.objects import Objects, Parser
+from limpet_operator.resources.problem import ObjectKey
 from limpet_operator.resources.schema import load_crds
+from limpet_operator.resources.secret import SecretObject
 from limpet_operator.serve.control_plane import ControlPlane
 from limpet_operator.serve.garbage import freeze_what_exists
 from limpet_operator.serve.grpc_server import serve
@@ -44,6 +49,7 @@ from limpet_operator.serve.tls import only_for, require_tls, server_credentials
 from limpet_operator.serve.token_review import AUDIENCE, TokenReviews
 from limpet_operator.sources.cluster import ClusterCallbacks, ClusterSource, Where
 from limpet_operator.sources.kube_reader import Access, KubeReader
+from limpet_operator.sources.serving_certificate import read_serving_certificate
 from limpet_operator.status.health import healths
 from limpet_operator.status.kube_writer import KubeWriter
 
@@ -51,6 +57,8 @@ _log = logging.getLogger(__name__)
 
 CLOSE_S: Final = 2.0
 """Grace for open streams."""
+_SERVING: Final = "https"
+"""What the certificate that clients are shown is called among the files of certificates."""
 _COLLECT_AFTER: Final = 50_000
 """Allocations, less deallocations, between garbage collections."""
 _RECONNECT_S: Final = 5.0
@@ -67,7 +75,8 @@ class Replica:
         self.registry = Registry()
         self._metrics = build_metrics(self.registry, version("limpet"))
         if settings.tls_dir is not None:
-            show_certificate_expiry(self.registry, settings.tls_dir)
+            further = {_SERVING: self._serving_expires_s} if settings.serving_secret is not None else {}
+            show_certificate_expiry(self.registry, settings.tls_dir, further)
         links = PeerLinks()
         health = HealthLinks(links, self._metrics)
         self._control_plane = ControlPlane(
@@ -84,11 +93,15 @@ class Replica:
         )
         self._peers = Peers(self._fleet, f"{settings.identity}-{token_hex(4)}")
         self._debounce = Debounce(self._reconcile)
+        self._certificate: ServedCertificate | None = None
+        if settings.serving_secret is not None:
+            self._certificate = ServedCertificate(ObjectKey("Secret", settings.own_namespace, settings.serving_secret))
         self._source = ClusterSource(
             Where(
                 access,
                 settings.namespaces,
                 None if settings.envoy.client_keys == "Off" else settings.own_namespace,
+                frozenset() if self._certificate is None else frozenset({self._certificate.secret}),
             ),
             api,
             Parser.load(),
@@ -103,6 +116,11 @@ class Replica:
         self._health_log = HealthLog()
         self._ending = False
 
+    def _serving_expires_s(self) -> float:
+        """In Unix time; NaN while nothing is served."""
+        shown = self._certificate.certificate if self._certificate is not None else None
+        return nan if shown is None else shown.not_after.timestamp()
+
     def not_ready(self) -> str | None:
         """Why this replica should get no connections; None: it should."""
         if self._ending:
@@ -115,8 +133,9 @@ class Replica:
         """What is amiss although this replica serves; None: nothing is."""
         left_out = [f"namespace {name} is left out: {why}" for name, why in sorted(self._source.unreadable.items())]
         mesh = self._writing.mesh_problem if self._writing is not None else None
+        certificate = self._certificate.told(datetime.now(UTC)) if self._certificate is not None else None
         no_mesh = f"nothing is written for the mesh: {mesh}" if mesh else None
-        return "\n".join([*left_out, *filter(None, [self._source.keys_problem, no_mesh])]) or None
+        return "\n".join([*left_out, *filter(None, [self._source.keys_problem, certificate, no_mesh])]) or None
 
     def unhealthy(self) -> str | None:
         """Why this process should be restarted; None: it should not."""
@@ -206,6 +225,10 @@ class Replica:
         try:
             # No environment variables: they are this process's own, and any namespace's Provider could ask for them.
             new = plan(objects, {}, self._plan, self._settings.owner, self._settings.own_namespace)
+            if self._certificate is not None:
+                found = objects.find(SecretObject, self._certificate.secret)
+                self._certificate = served_certificate(self._certificate, found, read_serving_certificate)
+                new = with_certificate(new, self._certificate, exists=found is not None)
             self._control_plane.apply(new)
         except Exception:
             _log.exception("this change can't be planned, which is a bug in Limpet; what was served before stays")

@@ -21,6 +21,8 @@ from limpet_operator.resources.metadata import LONGEST_NAMESPACE, NAMESPACE
 from limpet_operator.resources.proxy import Proxy, ProxySettings, parse_proxy
 from limpet_operator.upkeep.settings import UpkeepSettings
 
+_SECRET_NAME: Final = re.compile(r"[a-z0-9]([-.a-z0-9]*[a-z0-9])?")
+_LONGEST_NAME: Final = 253
 _TRUST_DOMAIN: Final = re.compile(r"[a-z0-9._-]{1,255}")
 
 EXTPROC_DIR: Final = "/run/limpet"
@@ -47,6 +49,8 @@ class ReplicaSettings:
     probes: HostPort | None
     """Another address for /healthz and /readyz, for the kubelet alone."""
     envoy: EnvoySettings
+    serving_secret: str | None
+    """The Secret of the gateway's own namespace whose certificate clients are shown; None: there is no TLS for them."""
     credentials: HostPort | None
     """Where sidecars of a mesh get the providers' credentials; None: nowhere."""
     drain_s: float
@@ -100,11 +104,13 @@ def parse_settings(
             extproc_sockets=tuple(f"{flags.extproc_dir}/{extproc_socket(number)}" for number in range(flags.workers)),
             probe_socket=f"{flags.extproc_dir}/{PROBE_SOCKET}",
             body_limit_bytes=flags.body_limit_mib * MIB,
+            tls_port=flags.gateway_tls_port if flags.gateway_tls_secret else None,
             sidecars=_sidecars(flags),
             tenant_from_workload=flags.tenant_from_workload,
             proxies=ProxySettings(https=flags.proxy, direct=tuple(flags.no_proxy)),
             dns_lookup_family=dns_lookup_family,
         ),
+        serving_secret=flags.gateway_tls_secret,
         credentials=flags.credentials,
         drain_s=flags.drain_seconds,
         log_level=flags.log_level,
@@ -169,6 +175,13 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         "--gateway-host", default="::", help="address where Envoy listens for clients; ::, the default, is IPv4 as well"
     )
     add("--gateway-port", type=_port, default=10000, help="where Envoy listens for clients")
+    add(
+        "--gateway-tls-secret",
+        type=_secret_name,
+        default=None,
+        help="Secret (kubernetes.io/tls) of the Lease's namespace, whose certificate clients of https:// are shown",
+    )
+    add("--gateway-tls-port", type=_port, default=10443, help="where Envoy listens for them, with that Secret")
     add("--workers", type=_positive, default=1, help="ext_proc workers beside each Envoy")
     add("--debug-header", action="store_true", help="without keys, any client may ask why by x-limpet-debug")
     add(
@@ -228,6 +241,12 @@ def _host_port(text: str) -> HostPort:
 def _namespace(text: str) -> str:
     if not (len(text) <= LONGEST_NAMESPACE and NAMESPACE.fullmatch(text)):
         raise argparse.ArgumentTypeError(f"'{text}' is not a namespace; write one name each time, without patterns")
+    return text
+
+
+def _secret_name(text: str) -> str:
+    if not (len(text) <= _LONGEST_NAME and _SECRET_NAME.fullmatch(text)):
+        raise argparse.ArgumentTypeError(f"'{text}' is not the name of a Secret")
     return text
 
 

@@ -21,6 +21,9 @@ CLIENT_LISTENER: Final = "limpet"
 CLIENT_ROUTES: Final = "limpet"
 PROBE_LISTENER: Final = "limpet_healthprobes"
 SIDECAR_LISTENER: Final = "limpet_sidecars"
+TLS_LISTENER: Final = "limpet_tls"
+SERVING_SECRET: Final = "limpet/serving"  # noqa: S105 (the name of one)
+"""The SDS name of what clients of `https://` are shown; it has the key, and is for our own Envoys alone."""
 FRONT_LUA: Final = "limpet.front"
 HEALTH: Final = "envoy.filters.http.health_check"
 """Filters of the client listener that are off except on routes that ask for them."""
@@ -65,6 +68,8 @@ class EnvoySettings:
     listen_port: int
     extproc_sockets: tuple[str, ...]
     """Unix socket of each ext_proc worker."""
+    tls_port: int | None = None
+    """Where it listens for `https://` while there is a certificate to show; None: nowhere."""
     probe_socket: str | None = None
     """Unix socket on which it takes probes; None: it takes none."""
     sidecars: SidecarAccess | None = None

@@ -1,6 +1,7 @@
-"""The listener that clients speak to."""
+"""The listeners that clients speak to."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from limpet_extproc.contract.envoy import (
@@ -34,6 +35,8 @@ from limpet_operator.publish.envoy_settings import (
     EXTPROC_CLUSTER,
     FRONT_LUA,
     HEALTH,
+    SERVING_SECRET,
+    TLS_LISTENER,
     UNDECIDED_FILTER,
     VENDOR_HEADERS,
     EnvoySettings,
@@ -47,16 +50,45 @@ from limpet_operator.publish.translation import answer_translation
 
 def client_listener(settings: EnvoySettings) -> Json:
     """Early header clean-up, ext_proc, and the router with its access log."""
-    also = [{"address": listening(host, settings.listen_port)} for host in settings.listen_also]
+    return _listener(CLIENT_LISTENER, settings.listen_port, {"filters": [_http(settings)]}, settings)
+
+
+def tls_listener(settings: EnvoySettings, port: int) -> Json:
+    """The same for clients of `https://`.
+
+    A mesh brings TLS here as it is, from the address by which its own words are known: what a client says of its
+    workload must not count here.
+    """
+    chain = {"transport_socket": _tls(), "filters": [_http(replace(settings, tenant_from_workload=False))]}
+    return _listener(TLS_LISTENER, port, chain, settings)
+
+
+def _tls() -> Json:
+    by_ads = {"ads": {}, "resource_api_version": "V3"}
     return {
-        "name": CLIENT_LISTENER,
-        "address": listening(settings.listen_host, settings.listen_port),
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": typed(
+            "transport_sockets.tls.v3.DownstreamTlsContext",
+            common_tls_context={
+                "alpn_protocols": ["h2", "http/1.1"],
+                "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
+                "tls_certificate_sds_secret_configs": [{"name": SERVING_SECRET, "sds_config": by_ads}],
+            },
+        ),
+    }
+
+
+def _listener(name: str, port: int, chain: Json, settings: EnvoySettings) -> Json:
+    also = [{"address": listening(host, port)} for host in settings.listen_also]
+    return {
+        "name": name,
+        "address": listening(settings.listen_host, port),
         **({"additional_addresses": also} if also else {}),
         **({} if settings.shares_port else {"enable_reuse_port": False}),
         "per_connection_buffer_limit_bytes": 1024 * 1024,
         # A thread that copies a large body serves no other request, so connections are spread by number, not by chance.
         "connection_balance_config": {"exact_balance": {}},
-        "filter_chains": [{"filters": [_http(settings)]}],
+        "filter_chains": [chain],
     }
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import chain
 
 from limpet_operator.planning.plan import Plan, PlannedProvider
 from limpet_operator.publish.catalog import catalog
@@ -10,11 +11,11 @@ from limpet_operator.publish.encode import Json, encode
 from limpet_operator.publish.envoy_settings import EXTPROC_CLUSTER, EnvoySettings
 from limpet_operator.publish.extproc_cluster import extproc_cluster
 from limpet_operator.publish.headers import kept_for_later_attempts
-from limpet_operator.publish.listener import client_listener
+from limpet_operator.publish.listener import client_listener, tls_listener
 from limpet_operator.publish.probe_listener import probe_listener
 from limpet_operator.publish.resource import CLUSTER, LISTENER, ROUTE, SECRET, Publication, Resource, ResourceKey
 from limpet_operator.publish.route import route_configuration
-from limpet_operator.publish.secret import provider_secrets
+from limpet_operator.publish.secret import provider_secrets, serving_secret
 from limpet_operator.publish.sidecar_listener import sidecar_listener
 from limpet_operator.publish.translation import translator_cluster
 from limpet_operator.publish.tunnel import tunnel_listener, tunnels
@@ -53,6 +54,9 @@ def common_resources(plan: Plan, settings: EnvoySettings) -> Iterator[tuple[str,
         yield CLUSTER, cluster_of_proxy(proxy, settings)
         yield LISTENER, tunnel_listener(proxy)
     yield LISTENER, client_listener(settings)
+    if settings.tls_port is not None and plan.certificate is not None:
+        yield SECRET, serving_secret(plan.certificate)
+        yield LISTENER, tls_listener(settings, settings.tls_port)
     if settings.probe_socket:
         yield LISTENER, probe_listener(settings.probe_socket)
     if settings.sidecars is not None:
@@ -93,10 +97,9 @@ class Publisher:
 def rendered(plan: Plan, settings: EnvoySettings) -> Iterator[tuple[str, Json]]:
     """For people: type and body of every resource, credentials blanked out."""
     settings = settings_for(plan, settings)
-    yield from common_resources(plan, settings)
-    for provider in plan.providers:
-        for type_url, body in provider_resources(provider, settings):
-            if type_url == SECRET:
-                yield type_url, {"name": body["name"], "generic_secret": {"secret": {"inline_string": "(hidden)"}}}
-            else:
-                yield type_url, body
+    of_providers = (each for provider in plan.providers for each in provider_resources(provider, settings))
+    for type_url, body in chain(common_resources(plan, settings), of_providers):
+        if type_url == SECRET:
+            yield type_url, {"name": body["name"], "generic_secret": {"secret": {"inline_string": "(hidden)"}}}
+        else:
+            yield type_url, body

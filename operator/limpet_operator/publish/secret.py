@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 from limpet_operator.planning.plan import PlannedProvider
 from limpet_operator.publish.encode import Json
+from limpet_operator.publish.envoy_settings import SERVING_SECRET
+from limpet_operator.resources.serving_certificate import ServingCertificate
 
 
 def secret_name(provider: str) -> str:
@@ -22,6 +24,17 @@ def provider_secrets(provider: PlannedProvider) -> Iterator[Json]:
         yield _secret(secret_name(provider.name), provider.spec.credential.prefix + provider.credential.reveal())
     for header, value in provider.header_values.items():
         yield _secret(header_secret_name(provider.name, header), value.reveal())
+
+
+def serving_secret(certificate: ServingCertificate) -> Json:
+    """What clients of the gateway are shown, with its key."""
+    return {
+        "name": SERVING_SECRET,
+        "tls_certificate": {
+            "certificate_chain": {"inline_string": certificate.chain_pem},
+            "private_key": {"inline_string": certificate.key_pem.reveal()},
+        },
+    }
 
 
 def _secret(name: str, value: str) -> Json:

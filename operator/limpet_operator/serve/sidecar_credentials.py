@@ -12,8 +12,9 @@ import grpc
 import grpc.aio
 from envoy.service.discovery.v3 import discovery_pb2
 
+from limpet_operator.publish.envoy_settings import SERVING_SECRET
 from limpet_operator.publish.resource import SECRET
-from limpet_operator.serve.delta import DeltaStream
+from limpet_operator.serve.delta import DeltaStream, ResourceSet
 from limpet_operator.serve.tasks import OpenStreams
 from limpet_operator.serve.token_review import TokenRefusedError, Workload
 from limpet_operator.serve.xds_server import XdsServer
@@ -47,6 +48,8 @@ class SidecarCredentials:
         self._namespaces = frozenset(namespaces)
         self._stream_s = stream_s
         self._open = OpenStreams()
+        self._last = ResourceSet(), ResourceSet()
+        """What was published, and what of it is given."""
         self._logged: dict[str, None] = {}
 
     def handler(self) -> "grpc.GenericRpcHandler[Any, Any]":
@@ -74,7 +77,7 @@ class SidecarCredentials:
                 try:
                     while not reader.done():
                         wake.clear()
-                        while self._xds.published and (response := stream.next_response(self._xds.resources)):
+                        while self._xds.published and (response := stream.next_response(self._given())):
                             await context.write(response)
                         await wake.wait()
                 finally:
@@ -84,10 +87,17 @@ class SidecarCredentials:
         async for request in requests:
             if request.type_url != SECRET:
                 return  # there are only secrets here
-            report = stream.on_request(request, self._xds.resources)
+            report = stream.on_request(request, self._given())
             if report.message is not None:
                 self._log_once(f"a sidecar rejects credentials: {report.message}")
             wake.set()
+
+    def _given(self) -> ResourceSet:
+        """All but the gateway's own key, with which a sidecar could pass for it."""
+        published = self._xds.resources
+        if self._last[0] is not published:
+            self._last = published, published.updated((), [(SECRET, SERVING_SECRET)])[0]
+        return self._last[1]
 
     async def _admit(self, context: Any) -> None:
         """Nobody else learns even whether there is a secret of a name."""

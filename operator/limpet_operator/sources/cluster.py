@@ -61,6 +61,8 @@ class Where:
     namespaces: Sequence[str] = ()
     keys_in: str | None = None
     """The namespace whose labelled Secrets hold keys of clients; None: they are not looked for."""
+    further: frozenset[ObjectKey] = frozenset()
+    """Secrets that are followed although no Provider names them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,7 @@ class ClusterSource:
 
     def take_objects(self) -> Objects | None:
         """The objects to plan now; None: not synced yet. From now on exactly what these refer to is followed."""
-        for key in self._referenced.follow_only(references(self.store.objects)):
+        for key in self._referenced.follow_only(references(self.store.objects) | self._where.further):
             if self._labelled is None or key not in self._labelled.keys:
                 self.store.drop(key)
         if self._freshness.missing != 0:

@@ -53,6 +53,14 @@ def test_sidecars_of_a_mesh() -> None:
     assert (plain.envoy.sidecars, plain.credentials, plain.envoy.tenant_from_workload) == (None, None, False)
 
 
+def test_a_certificate_for_clients() -> None:
+    settings = parse_settings(["--namespace", "ai", *LEASE, "--gateway-tls-secret", "gateway.tls"], POD)
+    assert (settings.own_namespace, settings.serving_secret) == ("limpet-system", "gateway.tls")
+    assert settings.envoy.tls_port == 10443
+    plain = parse_settings(["--namespace", "ai", "--gateway-tls-port", "8443"], POD)
+    assert (plain.serving_secret, plain.envoy.tls_port) == (None, None)
+
+
 @pytest.mark.parametrize(
     ("flags", "owner"),
     [
@@ -80,6 +88,7 @@ def test_who_owns_the_gateway(flags: list[str], owner: str | None) -> None:
         (["--all-namespaces", "--trust-domain", "a/b"], "is not a trust domain"),
         (["--all-namespaces", "--tls-dir", "/tls"], "--tls-dir and --gateway-name belong together"),
         (["--all-namespaces", "--gateway-name", "g"], "--tls-dir and --gateway-name belong together"),
+        (["--all-namespaces", "--gateway-tls-secret", "a/b"], "'a/b' is not the name of a Secret"),
         (["--all-namespaces", "--istio", "egress"], "--istio needs --lease-name"),
         (["--all-namespaces", "--istio-host", "*.internal"], "*.internal"),
         (["--all-namespaces", "--istio-export-to", "a*"], "'a*' is not a name"),

@@ -12,6 +12,7 @@ import pytest
 from envoy.service.discovery.v3 import discovery_pb2
 from tests.operator.serve.recorded import Recorded, resource
 
+from limpet_operator.publish.envoy_settings import SERVING_SECRET
 from limpet_operator.publish.resource import CLUSTER, SECRET
 from limpet_operator.serve.grpc_server import serve
 from limpet_operator.serve.sidecar_credentials import SidecarCredentials
@@ -108,6 +109,20 @@ async def test_a_sidecar_of_a_listed_namespace_gets_what_it_asks_for_and_every_c
         assert await sidecar.take() == {NAME: b"key-2"}
     assert side.recorded.acks.connected_gateways == ()
     assert side.recorded.count("limpet_xds_streams") == 0
+
+
+async def test_the_gateways_own_key_is_for_no_sidecar(side: Side) -> None:
+    own = resource(SERVING_SECRET, "the gateway's key", SECRET)
+    side.recorded.server.publish([own])
+    for names in ((SERVING_SECRET, NAME), ("*",)):
+        async with side.stream("shop-token") as sidecar:
+            await sidecar.ask(*names)
+            assert await sidecar.take() == {NAME: b"key-1"}
+            side.recorded.server.publish([resource(SERVING_SECRET, f"another for {names}", SECRET)])
+            side.recorded.server.publish([resource(NAME, "key-2", SECRET)])
+            assert await sidecar.take() == {NAME: b"key-2"}
+            side.recorded.server.publish([resource(NAME, "key-1", SECRET)])
+            assert await sidecar.take() == {NAME: b"key-1"}
 
 
 @pytest.mark.parametrize(
