@@ -1,13 +1,17 @@
 """What the chart does for a service mesh."""
 
+from typing import Any
+
+import pytest
 import yaml
+from helm_python import HelmError
 from tests.chart.rendered import container, objects, one, pod
 
 from limpet_operator.mesh.gateway import MeshGateway
 from limpet_operator.mesh.istio_sidecar import SidecarMesh
 from limpet_operator.pod.settings import ReplicaSettings, parse_settings
 from limpet_operator.publish.bootstrap import mesh_secret
-from limpet_operator.upkeep.settings import UpkeepSettings
+from limpet_operator.upkeep.settings import KeptSidecars, UpkeepSettings
 
 
 def told(values: dict[str, object], name: str = "limpet") -> UpkeepSettings | None:
@@ -92,3 +96,62 @@ def test_only_the_listed_namespaces_reach_these_ports() -> None:
         rules = one(objects(SIDECARS), "NetworkPolicy", policy)["spec"]["ingress"]
         assert [rule["from"] for rule in rules if {"protocol": "TCP", "port": port} in rule["ports"]] == [listed]
         assert port not in str(one(objects(), "NetworkPolicy", policy))
+
+
+KEPT: dict[str, Any] = {
+    "mesh": {
+        "sidecars": {"namespaces": ["apps", "shop"]},
+        "istio": {"enabled": True, "mode": "sidecar", "settleSeconds": 8},
+    }
+}
+
+
+def test_the_operator_is_told_whose_sidecars_to_tell() -> None:
+    mesh = told(KEPT)
+    assert mesh is not None
+    assert mesh.sidecars == KeptSidecars(("apps", "shop"), "ai-limpet-operator-mesh", 8.0)
+    assert mesh.gateway.export_to == ("apps", "shop")
+    more = told({"mesh": {**KEPT["mesh"], "istio": {**KEPT["mesh"]["istio"], "exportTo": ["batch"]}}})
+    assert more is not None
+    assert more.gateway.export_to == ("batch", "apps", "shop")
+
+
+def test_it_may_write_for_them_and_read_the_role_that_owns_what_it_writes_and_nothing_else() -> None:
+    found = objects(KEPT)
+    roles = {
+        each["metadata"]["namespace"]: each
+        for each in found
+        if each["kind"] == "Role" and each["metadata"]["name"] == "ai-limpet-operator-mesh"
+    }
+    assert roles.keys() == {"apps", "shop"}
+    for role in roles.values():
+        assert role["rules"] == [
+            {
+                "apiGroups": ["networking.istio.io"],
+                "resources": ["envoyfilters"],
+                "verbs": ["list", "watch", "create", "patch", "delete"],
+            },
+            {
+                "apiGroups": ["rbac.authorization.k8s.io"],
+                "resources": ["roles"],
+                "resourceNames": ["ai-limpet-operator-mesh"],
+                "verbs": ["get"],
+            },
+        ]
+    own = one(found, "Role", "limpet-operator-mesh")["rules"]
+    assert [each["resources"] for each in own] == [["serviceentries", "virtualservices"], ["destinationrules"]]
+    egress = objects({"mesh": {"istio": {"enabled": True}, "sidecars": {"namespaces": ["apps"]}}})
+    assert "envoyfilters" not in str(egress)
+    assert "destinationrules" not in str(egress)
+
+
+@pytest.mark.parametrize(
+    ("namespaces", "message"),
+    [
+        ([], "mesh.istio.mode is sidecar without mesh.sidecars.namespaces"),
+        (["apps", "ai"], "lists ai, the gateway's own namespace"),
+    ],
+)
+def test_namespaces_that_make_no_sense_are_refused(namespaces: list[str], message: str) -> None:
+    with pytest.raises(HelmError, match=message):
+        objects({"mesh": {"sidecars": {"namespaces": namespaces}, "istio": {"enabled": True, "mode": "sidecar"}}})

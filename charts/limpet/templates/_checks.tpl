@@ -52,6 +52,14 @@
 {{- fail (printf "envoy.resources.limits.memory is %v, too little for bodies of gateway.bodyLimitMiB=%d: set it to %dMi or more" $values.envoy.resources.limits.memory (int $values.gateway.bodyLimitMiB) (add1 (div (div (mul $needed 5) 4) 1048576))) -}}
 {{- end -}}
 {{- end -}}
+{{- if and $values.mesh.istio.enabled (eq $values.mesh.istio.mode "sidecar") -}}
+{{- if not $values.mesh.sidecars.namespaces -}}
+{{- fail "mesh.istio.mode is sidecar without mesh.sidecars.namespaces: list the namespaces of the applications" -}}
+{{- end -}}
+{{- if has .Release.Namespace $values.mesh.sidecars.namespaces -}}
+{{- fail (printf "mesh.istio.mode is sidecar and mesh.sidecars.namespaces lists %s, the gateway's own namespace, whose pods would ask themselves: have applications in others" .Release.Namespace) -}}
+{{- end -}}
+{{- end -}}
 {{- if contains "@" $values.redis.url -}}
 {{- fail "redis.url contains a user or a password, which anyone who may see pods could read: put them into a Secret as username and password, and name it in redis.existingSecret" -}}
 {{- end -}}

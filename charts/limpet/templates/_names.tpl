@@ -36,6 +36,11 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{ include "limpet.fullname" . }}-operator.{{ .Release.Namespace }}.svc
 {{- end -}}
 
+{{/* The Role in each namespace of applications by which the operator writes for their sidecars; several gateways may. */}}
+{{- define "limpet.sidecarRole" -}}
+{{ .Release.Namespace }}-{{ include "limpet.fullname" . }}-operator-mesh
+{{- end -}}
+
 {{- define "limpet.serverSecret" -}}
 {{ .Values.tls.existingServerSecret | default (printf "%s-controlplane-server" (include "limpet.fullname" .)) }}
 {{- end -}}

@@ -50,8 +50,7 @@ class IstioObject:
         return self.kind, self.namespace, self.name
 
     def body(self, version: str | None = None) -> dict[str, Any]:
-        """As the API takes it. `version` replaces `v1` where a mesh is too old for it; EnvoyFilters have one alone."""
-        usual = _FILTER_VERSION if self.kind == "EnvoyFilter" else f"{ISTIO_GROUP}/{version}" if version else _VERSION
+        """As the API takes it. `version` is that of `api_version`."""
         metadata: dict[str, Any] = {
             "name": self.name,
             "namespace": self.namespace,
@@ -61,7 +60,17 @@ class IstioObject:
             metadata["labels"][STEP_LABEL] = str(self.step)
         if self.providers:
             metadata["annotations"] = {PROVIDERS_ANNOTATION: ", ".join(self.providers)}
-        return {"apiVersion": usual, "kind": self.kind, "metadata": metadata, "spec": self.spec}
+        return {
+            "apiVersion": api_version(self.kind, version),
+            "kind": self.kind,
+            "metadata": metadata,
+            "spec": self.spec,
+        }
+
+
+def api_version(kind: str, version: str | None = None) -> str:
+    """Group and version. `version` replaces `v1` where a mesh is too old for it; EnvoyFilters have one alone."""
+    return _FILTER_VERSION if kind == "EnvoyFilter" else f"{ISTIO_GROUP}/{version}" if version else _VERSION
 
 
 @dataclass(frozen=True, slots=True)

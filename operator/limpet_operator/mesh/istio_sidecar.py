@@ -31,6 +31,7 @@ from limpet_operator.publish.sidecar import (
     workers_cluster_patch,
 )
 from limpet_operator.publish.tunnel import proxy_of
+from limpet_operator.resources.provider import Provider
 from limpet_operator.resources.url import is_ip
 
 _OUTBOUND: Final = "SIDECAR_OUTBOUND"
@@ -71,14 +72,18 @@ def sidecar_objects(
     sidecars: SidecarMesh,
     envoy: EnvoySettings,
     routed_by_others: Collection[str] = (),
+    accepted: Sequence[Provider] | None = None,
 ) -> MeshObjects:
     """The objects for these providers and for `hosts`, in the order in which they are to be applied.
+
+    Hosts are also those of `accepted`: Providers that can't be served for the moment are among them; None: there are
+    no such ones.
 
     `envoy` is the gateway as `publication.settings_for` has it for all the providers. `routed_by_others` are hosts for
     which somebody else has a VirtualService (`conflicts.settled`): sidecars ask nothing about their requests.
     """
     told = sidecar_settings(gateway, sidecars)
-    specs = [provider.spec for provider in providers]
+    specs = [provider.spec for provider in providers] if accepted is None else accepted
     egress = egress_objects(specs, hosts, gateway, envoy.proxies)
     virtual_hosts = [
         f"{host.mesh_name}:{port}"
@@ -95,9 +100,10 @@ def sidecar_objects(
     objects = [*egress.objects, _workers_rule(gateway)]
     for provider in reached:
         objects += cluster_objects(provider, gateway)
+    filters = [(each, _filters(each, told)) for each in reached]
     for namespace in sidecars.app_namespaces:
         objects.append(_asking(virtual_hosts, gateway, namespace, told, envoy))
-        objects += (_filters(each, gateway, namespace, told) for each in reached)
+        objects += (_filters_object(each, spec, gateway, namespace) for each, spec in filters)
     for namespace in sidecars.app_namespaces if virtual_hosts else ():
         objects += (_routes(each, virtual_hosts, gateway, namespace, envoy) for each in reached)
     return MeshObjects(tuple(objects), (*egress.notes, *notes))
@@ -141,11 +147,17 @@ def _asking(
     return istio_object(gateway, "EnvoyFilter", "workers", purpose, {"configPatches": patches}, namespace=namespace)
 
 
-def _filters(provider: PlannedProvider, gateway: MeshGateway, namespace: str, told: SidecarSettings) -> IstioObject:
-    patches = _cluster_patches(cluster_name(provider), {**cluster_patch(provider, told), **_authority(provider)})
+def _filters(provider: PlannedProvider, told: SidecarSettings) -> dict[str, Any]:
+    """The same in every namespace."""
+    value = {**cluster_patch(provider, told), **_authority(provider)}
+    return {"configPatches": list(_cluster_patches(cluster_name(provider), value))}
+
+
+def _filters_object(
+    provider: PlannedProvider, spec: dict[str, Any], gateway: MeshGateway, namespace: str
+) -> IstioObject:
     purpose = f"gives requests of {namespace} for {provider.name} its key, path and headers"
-    spec, names = {"configPatches": list(patches)}, (provider.name,)
-    return istio_object(gateway, "EnvoyFilter", provider_host(provider), purpose, spec, names, namespace)
+    return istio_object(gateway, "EnvoyFilter", provider_host(provider), purpose, spec, (provider.name,), namespace)
 
 
 def _routes(

@@ -25,6 +25,11 @@ def provider_host(provider: PlannedProvider) -> str:
     return f"{provider.spec.key.name}.{provider.spec.key.namespace}.{_SUFFIX}"
 
 
+def is_provider_host(host: str) -> bool:
+    """Whether it is such a name, so that what is about it is about a cluster of a provider."""
+    return host.endswith(f".{_SUFFIX}")
+
+
 def cluster_name(provider: PlannedProvider) -> str:
     """What Istio calls its cluster."""
     key = provider.spec.key

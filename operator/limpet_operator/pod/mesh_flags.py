@@ -4,8 +4,9 @@ import argparse
 
 from limpet_operator.mesh.gateway import EVERYWHERE, MeshGateway
 from limpet_operator.mesh.hosts import parse_host
-from limpet_operator.resources.metadata import LONGEST_NAMESPACE, NAMESPACE
-from limpet_operator.upkeep.settings import UpkeepSettings
+from limpet_operator.pod.durations import seconds
+from limpet_operator.resources.metadata import LONGEST_NAMESPACE, NAMESPACE, is_object_name
+from limpet_operator.upkeep.settings import SETTLE_S, KeptSidecars, UpkeepSettings
 
 
 def add_mesh_flags(parser: argparse.ArgumentParser) -> None:
@@ -13,9 +14,10 @@ def add_mesh_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "--istio",
-        choices=("off", "egress"),
+        choices=("off", "egress", "sidecar"),
         default="off",
-        help="keep Istio's objects that bring applications' requests for the Providers' hosts to the gateway",
+        help="keep Istio's objects that bring applications' requests for the Providers' hosts to the gateway, or have "
+        "the applications' own sidecars ask its workers",
     )
     add("--istio-release", type=_name, default="limpet", help="Helm release of the gateway, a label of its pods")
     add(
@@ -23,6 +25,13 @@ def add_mesh_flags(parser: argparse.ArgumentParser) -> None:
         type=_name,
         default=None,
         help="what the release's names begin with; default: as the chart does",
+    )
+    add("--istio-role", type=_role, default=None, help="sidecar: the Role by which EnvoyFilters may be written")
+    add(
+        "--istio-settle-seconds",
+        type=seconds,
+        default=SETTLE_S,
+        help="sidecar: between clusters and the routes that lead there, and back",
     )
     add("--istio-gateway-port", type=int, default=80, help="its port for http://")
     add(
@@ -53,25 +62,53 @@ def upkeep_settings(flags: argparse.Namespace, parser: argparse.ArgumentParser) 
         return None
     if not flags.lease_name:
         parser.error("--istio needs --lease-name: only the holder of the Lease writes")
+    sidecars = _sidecars(flags, parser) if flags.istio == "sidecar" else None
+    apps = () if sidecars is None else sidecars.namespaces
+    # What leads to the clusters of mode sidecar is seen where they are.
+    seen_by = tuple(dict.fromkeys((*flags.istio_export_to, *apps))) or (EVERYWHERE,)
     gateway = MeshGateway(
         namespace=flags.lease_namespace,
         release=flags.istio_release,
         full_name=flags.istio_full_name,
         port=flags.istio_gateway_port,
         cluster_domain=flags.istio_cluster_domain,
-        export_to=tuple(dict.fromkeys(flags.istio_export_to)) or (EVERYWHERE,),
+        export_to=seen_by,
     )
     return UpkeepSettings(
         gateway,
         hosts=tuple(dict.fromkeys(flags.istio_host)),
         whole_cluster=not flags.istio_own_namespace_only,
         lease=(flags.lease_namespace, flags.lease_name),
+        sidecars=sidecars,
+    )
+
+
+def _sidecars(flags: argparse.Namespace, parser: argparse.ArgumentParser) -> KeptSidecars:
+    if not flags.sidecar_namespace or flags.istio_role is None:
+        parser.error("--istio=sidecar needs --sidecar-namespace, whose sidecars are told, and --istio-role")
+    if flags.lease_namespace in flags.sidecar_namespace:
+        parser.error(
+            f"--istio=sidecar can't be for {flags.lease_namespace}, the gateway's own namespace: its pods would ask "
+            "themselves; have applications in others"
+        )
+    return KeptSidecars(
+        namespaces=tuple(dict.fromkeys(flags.sidecar_namespace)),
+        role=flags.istio_role,
+        settle_s=flags.istio_settle_seconds,
+        workers_port=flags.sidecar_port,
+        credentials_port=flags.credentials.port,
     )
 
 
 def _name(text: str) -> str:
     if not (len(text) <= LONGEST_NAMESPACE and NAMESPACE.fullmatch(text)):
         raise argparse.ArgumentTypeError(f"'{text}' is not a name; write lower-case letters, digits and '-'")
+    return text
+
+
+def _role(text: str) -> str:
+    if not is_object_name(text):
+        raise argparse.ArgumentTypeError(f"'{text}' is not the name of a Role")
     return text
 
 

@@ -11,6 +11,7 @@ from typing import Final, get_args
 from limpet_extproc.contract.client_keys import ClientKeysMode
 from limpet_extproc.contract.envoy import PROBE_SOCKET, extproc_socket
 from limpet_extproc.contract.host_port import HostPort
+from limpet_operator.pod.durations import seconds
 from limpet_operator.pod.json_logs import LEVELS
 from limpet_operator.pod.mesh_flags import add_mesh_flags, upkeep_settings
 from limpet_operator.publish.address_family import LookupFamily
@@ -204,7 +205,7 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     add("--proxy", type=_proxy, default=None, help="http://HOST:PORT through which https:// providers are reached")
     add("--no-proxy", action="append", default=[], help="host, domain or network reached without it; repeatable")
     add_mesh_flags(parser)
-    add("--drain-seconds", type=_seconds, default=10.0, help="from a provider's removal until Envoy forgets it")
+    add("--drain-seconds", type=seconds, default=10.0, help="from a provider's removal until Envoy forgets it")
     add("--log-level", choices=LEVELS, default="info")
     add("--kubeconfig", type=Path, default=None, help="outside a cluster; default: the pod's account, else KUBECONFIG")
     return parser
@@ -254,16 +255,6 @@ def _trust_domain(text: str) -> str:
     if not _TRUST_DOMAIN.fullmatch(text):
         raise argparse.ArgumentTypeError(f"'{text}' is not a trust domain, such as cluster.local")
     return text
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds, 0 or more")
-    return seconds
 
 
 def _positive(text: str) -> int:

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
 from random import Random
 from typing import Final
 
@@ -15,6 +17,7 @@ from limpet_operator.probe.view import ProbeView
 from limpet_operator.resources.objects import Objects
 from limpet_operator.resources.problem import ObjectKey
 from limpet_operator.serve.tasks import beside, first_of
+from limpet_operator.serve.tls import AUTHORITY_FILE
 from limpet_operator.sources.cluster_store import StoredObject
 from limpet_operator.sources.kube_reader import KubeReader
 from limpet_operator.status.events import EventWriter
@@ -26,6 +29,20 @@ from limpet_operator.upkeep.keeper import IstioKeeper
 
 RELEASE_S: Final = 3.0
 """How long giving up the Lease may take; it expires anyway."""
+
+
+def _authority(tls_dir: Path | None) -> Callable[[], str]:
+    """Reads the authority of the gateway's and the operator's certificates; what was read last while it can't be."""
+    last = ""
+
+    def read() -> str:
+        nonlocal last
+        if tls_dir is not None:
+            with suppress(OSError, UnicodeDecodeError):
+                last = (tls_dir / AUTHORITY_FILE).read_text()
+        return last
+
+    return read
 
 
 class Writing:
@@ -64,7 +81,14 @@ class Writing:
         if settings.mesh is not None:
             rng = Random()  # noqa: S311 (it spreads load)
             self._mesh = IstioKeeper(
-                api, reader, self._lease, settings.mesh, settings.envoy.proxies, self.status.fleet_changed, rng
+                api,
+                reader,
+                self._lease,
+                settings.mesh,
+                settings.envoy,
+                self.status.fleet_changed,
+                rng,
+                authority=_authority(settings.tls_dir),
             )
 
     @property

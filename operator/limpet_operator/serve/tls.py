@@ -16,7 +16,8 @@ import grpc
 
 from limpet_extproc.contract.host_port import HostPort
 
-_FILES: Final = ("tls.key", "tls.crt", "ca.crt")
+AUTHORITY_FILE: Final = "ca.crt"
+_FILES: Final = ("tls.key", "tls.crt", AUTHORITY_FILE)
 
 _REMEMBERED: Final = 256
 """Certificates whose refusal has been logged."""

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from random import Random
 from typing import Any, Final
 
-from limpet_operator.mesh.istio_object import ISTIO_GROUP, PLURALS_OF_ISTIO
+from limpet_operator.mesh.istio_object import GATEWAY_LABEL, ISTIO_GROUP, PLURALS_OF_ISTIO, api_version
 from limpet_operator.mesh.istio_reading import served_version
 from limpet_operator.serve.tasks import first_of
 from limpet_operator.sources.following import Following
@@ -19,8 +19,9 @@ from limpet_operator.upkeep.settings import UpkeepSettings
 
 _log = logging.getLogger(__name__)
 
-FOLLOWED: Final = ("ServiceEntry", "VirtualService")
+SHARED: Final = ("ServiceEntry", "VirtualService")
 """The kinds that are written, and that others may have written for the same hosts."""
+_EVERYWHERE: Final = ""
 _AGAIN_S: Final = 5.0
 """How often a cluster without Istio's CRDs is asked for them."""
 
@@ -43,7 +44,8 @@ class IstioWatch:
         self._changed = changed
         self._rng = rng
         self._sleep = sleep
-        self._followed: dict[str, FollowedKind] = {}
+        self._followed: dict[tuple[str, str], FollowedKind] = {}
+        """By kind and namespace."""
         self._told_missing = False
         self.version: str | None = None
         """The newest version of Istio's API that is served; None: unknown, or it has no CRDs."""
@@ -55,23 +57,38 @@ class IstioWatch:
     @property
     def known(self) -> bool:
         """Whether all is known of what there is."""
-        return bool(self._followed) and all(each.known for each in self._followed.values())
+        return bool(self._followed) and all(
+            each.known or (kind == "EnvoyFilter" and each.refusal is not None)
+            for (kind, _), each in self._followed.items()
+        )
 
     @property
     def refused(self) -> str | None:
         """What must be granted before anything can be written; None: nothing."""
-        kinds = sorted(PLURALS_OF_ISTIO[kind] for kind, each in self._followed.items() if each.refusal)
-        if not kinds:
+        refused = [
+            (namespace, PLURALS_OF_ISTIO[kind], each.refusal)
+            for (kind, namespace), each in self._followed.items()
+            if each.refusal is not None and kind != "EnvoyFilter"
+        ]
+        if not refused:
             return None
-        place = (
-            "in all namespaces" if self._settings.whole_cluster else f"in namespace {self._settings.gateway.namespace}"
-        )
-        why = next(each.refusal for each in self._followed.values() if each.refusal)
-        return f"grant list and watch on {', '.join(kinds)} of {ISTIO_GROUP} {place} to the operator ({why})"
+        namespace, _, why = refused[0]
+        kinds = ", ".join(sorted(plural for where, plural, _ in refused if where == namespace))
+        place = "in all namespaces" if namespace == _EVERYWHERE else f"in namespace {namespace}"
+        return f"grant list and watch on {kinds} of {ISTIO_GROUP} {place} to the operator ({why})"
+
+    @property
+    def closed(self) -> Mapping[str, str]:
+        """Namespaces of applications whose EnvoyFilters may not be read, so that none is written there, and why."""
+        return {
+            place: each.refusal
+            for (kind, place), each in self._followed.items()
+            if kind == "EnvoyFilter" and each.refusal is not None
+        }
 
     def others(self) -> list[Mapping[str, Any]]:
         """What somebody else has written."""
-        return [each for each in self._all() if not is_ours(each, self._settings.gateway)]
+        return [each for each in self._all() if each["kind"] in SHARED and not is_ours(each, self._settings.gateway)]
 
     def ours(self) -> dict[tuple[str, str, str], Mapping[str, Any]]:
         """What was written for this gateway beside it, by kind, namespace and name."""
@@ -80,17 +97,17 @@ class IstioWatch:
 
     def find(self, key: tuple[str, str, str]) -> Mapping[str, Any] | None:
         """The object of this kind, namespace and name, whoever wrote it."""
-        followed = self._followed.get(key[0])
+        followed = self._where(key[0], key[1])
         return None if followed is None else followed.objects.get(key[1:])
 
     def put(self, found: Mapping[str, Any]) -> None:
         """An object as the answer to a write has it."""
-        if (followed := self._followed.get(found["kind"])) is not None:
+        if (followed := self._where(found["kind"], found["metadata"]["namespace"])) is not None:
             followed.put(found)
 
     def drop(self, key: tuple[str, str, str]) -> None:
         """An object that was deleted."""
-        if (followed := self._followed.get(key[0])) is not None:
+        if (followed := self._where(key[0], key[1])) is not None:
             followed.drop(key[1:])
 
     async def run(self) -> None:
@@ -117,12 +134,24 @@ class IstioWatch:
 
     def _follow(self, version: str) -> list[Following]:
         self.version = version
-        inside = "" if self._settings.whole_cluster else f"/namespaces/{self._settings.gateway.namespace}"
-        base = f"/apis/{ISTIO_GROUP}/{version}{inside}"
-        self._followed = {kind: FollowedKind(kind, self._noticed) for kind in FOLLOWED}
+        own = self._settings.gateway.namespace
+        places = [(kind, _EVERYWHERE if self._settings.whole_cluster else own) for kind in SHARED]
+        if self._settings.app_namespaces:
+            places.append(("DestinationRule", own))
+        places += (("EnvoyFilter", namespace) for namespace in self._settings.app_namespaces)
+        self._followed = {(kind, namespace): FollowedKind(kind, self._noticed) for kind, namespace in places}
+        # Nobody else's matter but where they may be for the same hosts.
+        labelled = f"{GATEWAY_LABEL}={self._settings.gateway.label}"
         return [
-            Following(self._api, f"{base}/{PLURALS_OF_ISTIO[kind]}", "", each, self._rng, sleep=self._sleep)
-            for kind, each in self._followed.items()
+            Following(
+                self._api,
+                collection_path(kind, namespace, version),
+                "" if kind in SHARED else labelled,
+                each,
+                self._rng,
+                sleep=self._sleep,
+            )
+            for (kind, namespace), each in self._followed.items()
         ]
 
     def _noticed(self, found: Mapping[str, Any]) -> None:
@@ -142,9 +171,19 @@ class IstioWatch:
             self.missing = missing
             self._changed()
 
+    def _where(self, kind: str, namespace: str) -> FollowedKind | None:
+        """What follows this kind in this namespace."""
+        return self._followed.get((kind, namespace)) or self._followed.get((kind, _EVERYWHERE))
+
     def _all(self) -> Iterator[Mapping[str, Any]]:
         for followed in self._followed.values():
             yield from followed.objects.values()
+
+
+def collection_path(kind: str, namespace: str, version: str | None) -> str:
+    """Of all objects of a kind in a namespace, or everywhere if that is empty; `version` as for `api_version`."""
+    inside = f"/namespaces/{namespace}" if namespace else ""
+    return f"/apis/{api_version(kind, version)}{inside}/{PLURALS_OF_ISTIO[kind]}"
 
 
 def _key(raw: Mapping[str, Any]) -> tuple[str, str, str]:

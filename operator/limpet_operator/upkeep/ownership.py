@@ -1,4 +1,4 @@
-"""Which objects are ours, and whether one is as it should be. Pure."""
+"""Which objects are ours, who owns them, and whether one is as it should be. Pure."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -6,29 +6,34 @@ from typing import Any, Final
 from limpet_operator.mesh.gateway import MeshGateway
 from limpet_operator.mesh.istio_object import GATEWAY_LABEL, MANAGED_BY, OURS, PROVIDERS_ANNOTATION, IstioObject
 
-_LEASE_VERSION: Final = "coordination.k8s.io/v1"
+FIELD_MANAGER: Final = "limpet-mesh"
 
 
 def is_ours(raw: Mapping[str, Any], gateway: MeshGateway) -> bool:
-    """Whether it was written for this gateway, in the gateway's namespace."""
+    """Whether it was written for this gateway: in the gateway's namespace, or as an EnvoyFilter for applications."""
     metadata = raw["metadata"]
     labels = metadata.get("labels") or {}
     return (
-        metadata.get("namespace") == gateway.namespace
+        (raw.get("kind") == "EnvoyFilter" or metadata.get("namespace") == gateway.namespace)
         and labels.get(MANAGED_BY) == OURS
         and labels.get(GATEWAY_LABEL) == gateway.label
     )
 
 
-def subjects_of(raw: Mapping[str, Any]) -> frozenset[str]:
-    """What an object of ours is about: Providers and hosts, by name. Objects that share one depend on each other."""
-    providers = (raw["metadata"].get("annotations") or {}).get(PROVIDERS_ANNOTATION, "")
-    return frozenset(filter(None, (*providers.split(", "), *(raw["spec"].get("hosts") or ()))))
+def is_kept(raw: Mapping[str, Any]) -> bool:
+    """Whether an operator has written it, so that it was not only applied by hand."""
+    return any(each.get("manager") == FIELD_MANAGER for each in raw["metadata"].get("managedFields") or ())
 
 
-def owner_reference(lease_name: str, lease_uid: str) -> dict[str, Any]:
-    """The Lease as owner: it goes with the release, and Kubernetes then removes what it owns."""
-    return {"apiVersion": _LEASE_VERSION, "kind": "Lease", "name": lease_name, "uid": lease_uid}
+def owner_reference(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """An object as an owner: Kubernetes removes what it owns when it is gone."""
+    metadata = raw["metadata"]
+    return {
+        "apiVersion": raw["apiVersion"],
+        "kind": raw["kind"],
+        "name": metadata["name"],
+        "uid": metadata["uid"],
+    }
 
 
 def written_body(of: IstioObject, version: str | None, owner: Mapping[str, Any] | None) -> dict[str, Any]:

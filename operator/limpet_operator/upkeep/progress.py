@@ -9,6 +9,7 @@ from limpet_operator.mesh.conflicts import Conflict
 from limpet_operator.mesh.istio_object import ISTIO_GROUP, PLURALS_OF_ISTIO, IstioObject
 from limpet_operator.planning.finding import Finding, MeshedReason, Truth
 from limpet_operator.sources.kube_error import ApiError
+from limpet_operator.upkeep.istio_watch import SHARED
 from limpet_operator.upkeep.steps import IstioKey
 
 
@@ -48,11 +49,30 @@ def refusal(key: IstioKey, error: ApiError) -> str:
     """An API server's refusal to write an object, with what to do."""
     kind, namespace, name = key
     if error.status == HTTPStatus.FORBIDDEN:
+        verbs = "create, patch and delete" if kind in SHARED else "list, watch, create, patch and delete"
         plural = PLURALS_OF_ISTIO[kind]
-        return f"grant create, patch and delete on {plural} of {ISTIO_GROUP} in namespace {namespace} to the operator"
+        return f"grant {verbs} on {plural} of {ISTIO_GROUP} in namespace {namespace} to the operator"
     if error.status == HTTPStatus.CONFLICT:
         return f"{kind} {namespace}/{name} is somebody else's: {error}; rename theirs, or remove it"
     return f"{kind} {namespace}/{name} is not taken: {error}"
+
+
+def closed_to(wanted: Iterable[IstioKey], closed: Mapping[str, str]) -> dict[IstioKey, ApiError]:
+    """Objects that are not even tried, as nothing may be read in these namespaces, which are given with the reason."""
+    return {
+        key: ApiError(HTTPStatus.FORBIDDEN, closed[key[1]])
+        for key in wanted
+        if key[0] == "EnvoyFilter" and key[1] in closed
+    }
+
+
+def left_by_hand(key: IstioKey) -> str:
+    """What is said of an object that nothing needs and that no operator has written."""
+    kind, namespace, name = key
+    return (
+        f"{kind} {namespace}/{name} was applied by hand for this gateway, and mesh.istio.mode does not need it for any "
+        "Provider: it is left as it is; delete it, or choose the mode that it is for"
+    )
 
 
 def _finding(name: str, objects: Sequence[IstioObject], progress: Progress) -> Finding:
@@ -76,7 +96,10 @@ def _finding(name: str, objects: Sequence[IstioObject], progress: Progress) -> F
     if not routes:
         return _meshed("False", "NotRoutable", "its host is an address, and TLS names no host by which to route it")
     notes = "".join(f"; {each}" for each in own)
-    return _meshed("True", "Meshed", f"VirtualService {', '.join(routes)} brings its host's requests here{notes}")
+    asking = sorted({each.namespace for each in objects if each.kind == "EnvoyFilter" and each.step > 1})
+    aside = f", and sidecars of {', '.join(asking)} send there by themselves what is decided" if asking else ""
+    text = f"VirtualService {', '.join(routes)} brings its host's requests here{aside}{notes}"
+    return _meshed("True", "Meshed", text)
 
 
 def _reason(error: ApiError) -> MeshedReason:

@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
-from limpet_operator.mesh.istio_object import ISTIO_GROUP, PLURALS_OF_ISTIO, IstioObject
+from limpet_operator.mesh.istio_object import IstioObject
 from limpet_operator.sources.kube_error import ApiError
 from limpet_operator.status.kube_writer import APPLY_PATCH, JSON, KubeCalls, NotSentError
 from limpet_operator.status.lease import Lease
-from limpet_operator.upkeep.istio_watch import IstioWatch
-from limpet_operator.upkeep.ownership import is_as_wanted, is_ours, owner_reference, written_body
+from limpet_operator.upkeep.istio_watch import IstioWatch, collection_path
+from limpet_operator.upkeep.owners import Owners
+from limpet_operator.upkeep.ownership import FIELD_MANAGER, is_as_wanted, is_ours, written_body
 from limpet_operator.upkeep.progress import refusal
 from limpet_operator.upkeep.settings import UpkeepSettings
 from limpet_operator.upkeep.steps import IstioKey
 
 _log = logging.getLogger(__name__)
 
-FIELD_MANAGER: Final = "limpet-mesh"
 _UNDECLARED: Final = "field not declared in schema"
 """What an API server says, with 500 and not with 400, of a field that the CRD lacks."""
 
@@ -61,7 +61,7 @@ class IstioWrites:
         self._settings = settings
         self._intervals = intervals
         self._clock = clock
-        self._owner: Mapping[str, Any] | None = None
+        self._owners = Owners(settings, watch, self._call)
         self._applied: dict[IstioKey, _Applied] = {}
         self._tried: dict[IstioKey, IstioObject | None] = {}
         """What failed last."""
@@ -75,6 +75,7 @@ class IstioWrites:
         """Another replica may have written since."""
         for known in (self._applied, self._tried, self._failures, self._not_before_s, self.failed):
             known.clear()
+        self._owners.forget()
 
     def settled(self, key: IstioKey) -> None:
         """There is nothing left to do about it."""
@@ -125,12 +126,14 @@ class IstioWrites:
             _log.warning("%s", text)
 
     def _body(self, target: IstioObject) -> dict[str, Any]:
-        return written_body(target, self._watch.version, self._owner)
+        return written_body(target, self._watch.version, self._owners.known(target))
 
     async def _apply(self, target: IstioObject) -> None:
-        if self._owner is None:
-            self._owner = await self._lease_as_owner()
         raw = self._watch.find(target.key)
+        if raw is None and target.key in self._applied:
+            # Somebody has deleted it, or its owner, in whose place there may be a new one.
+            self._owners.forget()
+        await self._owners.learn(target)
         # What is ours is taken back from whoever has edited it; another's object of this name stays as it is.
         force = raw is not None and is_ours(raw, self._settings.gateway)
         if raw is not None and not force:
@@ -153,12 +156,6 @@ class IstioWrites:
         self._applied.pop(key, None)
         self._watch.drop(key)
 
-    async def _lease_as_owner(self) -> Mapping[str, Any]:
-        namespace, name = self._settings.lease
-        path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}"
-        lease = await self._call("GET", path, None, JSON)
-        return owner_reference(name, lease["metadata"]["uid"])
-
     async def _call(self, method: str, path: str, body: Mapping[str, Any] | None, content_type: str) -> Any:
         remaining_s = self._lease.remaining_s()
         if remaining_s <= 0:
@@ -174,8 +171,7 @@ class IstioWrites:
 
     def _path(self, key: IstioKey) -> str:
         kind, namespace, name = key
-        version = f"{ISTIO_GROUP}/{self._watch.version}"
-        return f"/apis/{version}/namespaces/{namespace}/{PLURALS_OF_ISTIO[kind]}/{name}"
+        return f"{collection_path(kind, namespace, self._watch.version)}/{name}"
 
     def _retry_later(self, key: IstioKey, at_least_s: float | None) -> None:
         failures = self._failures.get(key, 0)

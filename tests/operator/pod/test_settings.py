@@ -75,6 +75,10 @@ def test_who_owns_the_gateway(flags: list[str], owner: str | None) -> None:
     assert parse_settings(flags, POD).owner == owner
 
 
+KEPT = ("--all-namespaces", "--lease-namespace", "ops", "--lease-name", "l")
+ASIDE = ("--tls-dir", "/tls", "--gateway-name", "g", "--credentials", "[::]:18001", "--sidecar-namespace")
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -90,6 +94,11 @@ def test_who_owns_the_gateway(flags: list[str], owner: str | None) -> None:
         (["--all-namespaces", "--gateway-name", "g"], "--tls-dir and --gateway-name belong together"),
         (["--all-namespaces", "--gateway-tls-secret", "a/b"], "'a/b' is not the name of a Secret"),
         (["--all-namespaces", "--istio", "egress"], "--istio needs --lease-name"),
+        ([*KEPT, "--istio", "sidecar"], "--istio=sidecar needs --sidecar-namespace, whose sidecars are told, and"),
+        ([*KEPT, *ASIDE, "apps", "--istio", "sidecar"], "and --istio-role"),
+        ([*KEPT, *ASIDE, "ops", "--istio", "sidecar", "--istio-role", "r"], "can't be for ops, the gateway's own"),
+        ([*KEPT, "--istio-role", "r*"], "'r*' is not the name of a Role"),
+        ([*KEPT, "--istio-settle-seconds", "soon"], "'soon' is not a number of seconds"),
         (["--all-namespaces", "--istio-host", "*.internal"], "*.internal"),
         (["--all-namespaces", "--istio-export-to", "a*"], "'a*' is not a name"),
         (["--all-namespaces", "--workers", "0"], "'0' must be at least 1"),

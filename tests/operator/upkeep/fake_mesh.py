@@ -11,7 +11,12 @@ from limpet_operator.status.kube_writer import APPLY_PATCH, JSON, Gate, NotSentE
 
 Json = dict[str, Any]
 GROUP = "networking.istio.io"
-PLURALS = {"serviceentries": "ServiceEntry", "virtualservices": "VirtualService"}
+PLURALS = {
+    "serviceentries": "ServiceEntry",
+    "virtualservices": "VirtualService",
+    "destinationrules": "DestinationRule",
+    "envoyfilters": "EnvoyFilter",
+}
 
 
 @dataclass(slots=True)
@@ -29,7 +34,8 @@ class FakeMeshApi:
     def put(self, kind: str, namespace: str, name: str, spec: Json, labels: Mapping[str, str] = {}) -> str:
         """An object as somebody else wrote it; returns its path."""
         plural = next(plural for plural, each in PLURALS.items() if each == kind)
-        path = f"/apis/{GROUP}/v1/namespaces/{namespace}/{plural}/{name}"
+        version = "v1alpha3" if kind == "EnvoyFilter" else "v1"
+        path = f"/apis/{GROUP}/{version}/namespaces/{namespace}/{plural}/{name}"
         metadata = {"namespace": namespace, "name": name, "labels": dict(labels)}
         self._store(path, {"metadata": metadata, "spec": spec})
         return path
@@ -72,7 +78,10 @@ class FakeMeshApi:
         if gate is not None and not gate():
             raise NotSentError
         if "/leases" in path:
-            return {**(body or {}), "metadata": {"uid": "lease-uid", "resourceVersion": "1"}}
+            return {**(body or {}), "metadata": {"name": "limpet-operator", "uid": "lease-uid", "resourceVersion": "1"}}
+        if "/roles/" in path:
+            self._check(method, path)
+            return {"metadata": {"name": path.rpartition("/")[2], "uid": f"uid of {path.split('/')[-3]}"}}
         path, _, query = path.partition("?")
         self.writes.append((method, path))
         self._check(method, path)
@@ -84,7 +93,9 @@ class FakeMeshApi:
         assert (method, content_type) == ("PATCH", APPLY_PATCH)
         assert "fieldManager=limpet-mesh" in query
         assert body is not None
-        return copy.deepcopy(self._store(path, copy.deepcopy(dict(body))))
+        applied = copy.deepcopy(dict(body))
+        applied["metadata"]["managedFields"] = [{"manager": "limpet-mesh", "operation": "Apply"}]
+        return copy.deepcopy(self._store(path, applied))
 
     def _store(self, path: str, raw: Json) -> Json:
         self.version += 1

@@ -1,84 +1,13 @@
 """The keeper writes what the Providers need, once and in order, and only while it holds the Lease."""
 
-import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
-from random import Random
-from typing import Any
 
 import pytest
 import pytest_asyncio
 from tests.operator.conftest import Build
-from tests.operator.timeline import Timeline
-from tests.operator.upkeep.fake_mesh import FakeMeshApi
+from tests.operator.upkeep.harness import HOST, OTHER, OURS, ROUTE, Harness
 
-from limpet_operator.mesh.gateway import MeshGateway
-from limpet_operator.planning.finding import Finding
-from limpet_operator.planning.plan import plan
-from limpet_operator.resources.problem import ObjectKey
-from limpet_operator.resources.proxy import ProxySettings
 from limpet_operator.sources.kube_error import ApiError
-from limpet_operator.status.lease import Lease
-from limpet_operator.upkeep.keeper import IstioKeeper
-from limpet_operator.upkeep.settings import UpkeepSettings
-
-ALPHA = ObjectKey("Provider", "default", "alpha")
-HOST, OTHER = "a.example", "b.example"
-OURS = {"app.kubernetes.io/managed-by": "limpet", "limpet.dev/gateway": "limpet.limpet-gateway"}
-ROUTE = {"http": [{"route": [{"destination": {"host": "proxy.other"}}]}]}
-
-
-class Harness:
-    """A keeper with its Lease over an API in memory; time moves only by `advance`."""
-
-    def __init__(self, build: Build) -> None:
-        self.build = build
-        self.api = FakeMeshApi()
-        self.time = Timeline()
-        self.lease = Lease(
-            self.api, "limpet", "lease", "me", clock=self.time.clock, now=self.time.now, sleep=self.time.sleep
-        )
-        self.told = 0
-        reader: Any = self.api
-        self.keeper = IstioKeeper(
-            self.api,
-            reader,
-            self.lease,
-            UpkeepSettings(MeshGateway()),
-            ProxySettings(),
-            self._tell,
-            Random(1),
-            clock=self.time.clock,
-            sleep=self.time.sleep,
-        )
-        self._tasks: list[asyncio.Task[None]] = []
-
-    def start(self, *, lead: bool = True) -> None:
-        self._tasks.append(asyncio.create_task(self.keeper.run()))
-        if lead:
-            self._tasks.append(asyncio.create_task(self.lease.run()))
-
-    async def end(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-
-    def provide(self, **urls: str) -> None:
-        objects = self.build.objects(*(self.build.raw("Provider", name, url=url) for name, url in urls.items()))
-        self.keeper.plan_changed(plan(objects, {}), objects)
-
-    async def until_found(self, reason: str) -> Finding:
-        await self.time.until(lambda: self.found().reason == reason)
-        return self.found()
-
-    def found(self) -> Finding:
-        found = self.keeper.finding(ALPHA)
-        assert found is not None
-        return found
-
-    def _tell(self) -> None:
-        self.told += 1
 
 
 @pytest_asyncio.fixture
@@ -120,7 +49,7 @@ async def test_what_is_there_already_stays_and_what_nobody_needs_any_more_goes(h
     harness.provide(alpha=f"https://{HOST}/v1")
     harness.start()
     await harness.until_found("Meshed")
-    stray = harness.api.put("VirtualService", "limpet", "old", {"hosts": [OTHER], **ROUTE}, OURS)
+    stray = await harness.stray()
     await harness.end()
     harness.api.writes.clear()
 
@@ -133,6 +62,26 @@ async def test_what_is_there_already_stays_and_what_nobody_needs_any_more_goes(h
     await successor.time.advance(10)
     assert successor.api.writes == [("DELETE", stray)]
     await successor.end()
+
+
+async def test_what_was_applied_by_hand_and_nobody_needs_is_named_and_left(
+    harness: Harness, caplog: pytest.LogCaptureFixture
+) -> None:
+    cluster = {"hosts": ["alpha.default.providers.limpet.internal"]}
+    left = [
+        harness.api.put("ServiceEntry", "limpet", "printed", cluster, OURS),
+        harness.api.put("VirtualService", "limpet", "old", {"hosts": [OTHER], **ROUTE}, OURS),
+    ]
+    harness.provide(alpha=f"https://{HOST}/v1")
+    harness.start()
+    await harness.until_found("Meshed")
+    await harness.time.advance(60)
+    assert set(left) < set(harness.api.objects)
+    said = [record.message for record in caplog.records if "applied by hand" in record.message]
+    assert [text.split(" was")[0] for text in sorted(said)] == [
+        "ServiceEntry limpet/printed",
+        "VirtualService limpet/old",
+    ]
 
 
 async def test_an_object_that_somebody_edits_is_taken_back(harness: Harness) -> None:
