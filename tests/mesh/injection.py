@@ -76,7 +76,7 @@ class Injection:
         node = Node(pod.name, self.namespace, pod.ip, account, metadata["labels"])
         async with (
             _agent(pod, json.loads(metadata["annotations"][_PROBERS])),
-            self.mesh.beside(pod, node, [AGENT_PORT]) as (sidecar, _),
+            self.mesh.beside(pod, node, [AGENT_PORT, *_left_alone(metadata)]) as (sidecar, _),
         ):
             self.sidecars[pod.name] = sidecar
             try:
@@ -115,6 +115,12 @@ class Injection:
                         await self.mesh.apply(wanted, namespace=self.namespace)
                         self._written[name] = wanted
             await asyncio.sleep(_EVERY_S)
+
+
+def _left_alone(metadata: Json) -> list[int]:
+    """Ports that others reach without the sidecar."""
+    named = metadata["annotations"].get("traffic.sidecar.istio.io/excludeInboundPorts", "")
+    return [int(port) for port in named.split(",") if port]
 
 
 def _slice(service: Json, pods: Sequence[PodAddress]) -> Json:

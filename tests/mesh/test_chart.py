@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 _SECURITY = Path(__file__).parents[2] / "examples/istio/security.yaml"
 
 
-def _security(namespace: str, apps: str) -> list[Json]:
+def security(namespace: str, apps: str) -> list[Json]:
     """The example's objects for these namespaces: mTLS everywhere, and who may call what."""
     text = _SECURITY.read_text()
     for before, after in (
@@ -58,7 +58,7 @@ class InMesh:
 async def installed(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[InMesh]:
     """Limpet by its chart, ready."""
     namespace, apps = await mesh.namespace("limpet"), await mesh.namespace("apps")
-    await mesh.apply(*_security(namespace, apps))
+    await mesh.apply(*security(namespace, apps))
     injection, directory = Injection(mesh, namespace), tmp_path_factory.mktemp("pods")
     async with (
         Kubelet.start(mesh.server, namespace, directory, mesh.network, local_images(), injection) as kubelet,

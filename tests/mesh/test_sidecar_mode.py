@@ -12,10 +12,10 @@ import grpc
 import grpc.aio
 import pytest
 import pytest_asyncio
-from envoy.service.discovery.v3 import discovery_pb2
 from tests.cluster.pods import Pod
 from tests.cluster.world import ADDRESS
 from tests.envoy.cast import LONG, body_of, headers_of, say
+from tests.mesh.credentials import Sds, channel
 from tests.mesh.identity import Identity, sign, token_for
 from tests.mesh.inside import network_of, socket_in
 from tests.mesh.loaded import FURTHER, answered_by, loaded
@@ -25,7 +25,6 @@ from tests.mesh.story import TLS
 from tests.waiting import until
 
 from limpet_lab.sim.sellers import Sellers
-from limpet_operator.publish.resource import SECRET
 from limpet_operator.publish.sidecar_listener import HEALTH_CHECK
 from limpet_operator.resources.objects import Parser
 
@@ -190,10 +189,11 @@ async def test_an_identity_of_another_namespace_is_told_no_by_workers_and_operat
     assert await called(mode, app.identity) is grpc.StatusCode.OK
     assert await called(mode, stranger) is grpc.StatusCode.PERMISSION_DENIED
     names = [stage.provider(seller) for seller in "ab"]
-    assert any(name in secret for secret in await secrets(mode, own) for name in names)
+    sds = Sds(f"{ADDRESS}:{mode.told.credentials_port}", mode.authority.pem.encode(), mode.gateway.operator_host)
+    assert any(name in secret for secret in await sds.secrets(own) for name in names)
     for refused in (token, "made up", ""):
         with pytest.raises(grpc.aio.AioRpcError) as error:
-            await secrets(mode, refused)
+            await sds.secrets(refused)
         assert error.value.code() is grpc.StatusCode.PERMISSION_DENIED
         assert not any(name in str(error.value) for name in names)
 
@@ -203,31 +203,9 @@ async def called(mode: SidecarMode, identity: Identity) -> grpc.StatusCode:
     pem = mode.authority.pem.encode()
     credentials = grpc.ssl_channel_credentials(pem, identity.key.encode(), identity.chain.encode())
     target = f"{mode.town.pod.pod.ip}:{WORKERS_PORT}"
-    async with _channel(target, credentials, mode.gateway.certified_name) as channel:
+    async with channel(target, credentials, mode.gateway.certified_name) as opened:
         try:
-            await channel.unary_unary(HEALTH_CHECK)(b"", timeout=20)
+            await opened.unary_unary(HEALTH_CHECK)(b"", timeout=20)
         except grpc.aio.AioRpcError as error:
             return error.code()
         return grpc.StatusCode.OK
-
-
-async def secrets(mode: SidecarMode, token: str) -> list[str]:
-    """The names of the secrets that the operator gives to who shows this token. Raises AioRpcError."""
-    credentials = grpc.ssl_channel_credentials(mode.authority.pem.encode())
-    target = f"{ADDRESS}:{mode.told.credentials_port}"
-    async with _channel(target, credentials, mode.gateway.operator_host) as channel:
-        call = channel.stream_stream(
-            "/envoy.service.secret.v3.SecretDiscoveryService/DeltaSecrets",
-            request_serializer=discovery_pb2.DeltaDiscoveryRequest.SerializeToString,
-            response_deserializer=discovery_pb2.DeltaDiscoveryResponse.FromString,
-        )(metadata=[("authorization", f"Bearer {token}")], timeout=20)
-        await call.write(discovery_pb2.DeltaDiscoveryRequest(type_url=SECRET, resource_names_subscribe=["*"]))
-        answer = await call.read()
-        call.cancel()
-        return [each.name for each in answer.resources]
-
-
-def _channel(target: str, credentials: grpc.ChannelCredentials, name: str) -> Any:
-    """To a server whose certificate carries that name."""
-    options = [("grpc.ssl_target_name_override", name), ("grpc.use_local_subchannel_pool", 1)]
-    return grpc.aio.secure_channel(target, credentials, options)

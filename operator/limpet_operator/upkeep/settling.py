@@ -39,6 +39,8 @@ class Settling:
         self._settle_s = settle_s
         self._clusters = _Lasting(clock)
         """There, with all that they need."""
+        self._asked = _Lasting(clock)
+        """What has the sidecars of a namespace ask is there."""
         self._unrouted = _Lasting(clock)
         """Nothing leads there."""
         self._routed: frozenset[str] = frozenset()
@@ -46,6 +48,7 @@ class Settling:
     def forget(self) -> None:
         """Another replica may write for a while."""
         self._clusters.forget()
+        self._asked.forget()
         self._unrouted.forget()
 
     def note(
@@ -55,25 +58,36 @@ class Settling:
         there: Mapping[IstioKey, Step],
     ) -> None:
         """What is wanted, what of it is not yet as it should be, and what there is of ours."""
-        prepared = _subjects(step for step in wanted.values() if not step.is_routes)
-        missing = _subjects(step for key, step in wanted.items() if key in to_write and not step.is_routes)
-        self._clusters.note(prepared - missing)
+        missing = [step for key, step in wanted.items() if key in to_write]
+        self._clusters.note(_clusters(wanted.values()) - _clusters(missing))
+        self._asked.note(_asking(wanted.values()) - _asking(missing))
         everything = _subjects((*there.values(), *wanted.values()))
         self._unrouted.note(everything - _subjects(step for step in there.values() if step.is_routes))
         self._routed = _subjects(step for step in wanted.values() if step.is_routes)
 
     def before_writing_s(self, step: Step, asked: str, *, new: bool) -> float:
         """How long to wait with an object whose turn it is; `asked` is `asked_in` of its namespace."""
-        if step.is_routes:
+        if not step.is_routes or not new:
             # What is only changed leads to a cluster that sidecars have.
-            return self._clusters.remaining_s((*step.subjects, asked), self._settle_s) if new else 0.0
-        return 0.0
+            return 0.0
+        return max(
+            self._clusters.remaining_s(step.subjects, self._settle_s),
+            self._asked.remaining_s([asked], self._settle_s),
+        )
 
     def before_removing_s(self, step: Step) -> float:
         """The same for one that nothing needs any more."""
         if not step.is_cluster or step.subjects & self._routed:
             return 0.0
         return self._unrouted.remaining_s(step.subjects, self._settle_s)
+
+
+def _clusters(steps: Iterable[Step]) -> frozenset[str]:
+    return _subjects(step for step in steps if not (step.is_routes or step.is_asking))
+
+
+def _asking(steps: Iterable[Step]) -> frozenset[str]:
+    return _subjects(step for step in steps if step.is_asking)
 
 
 def _subjects(steps: Iterable[Step]) -> frozenset[str]:

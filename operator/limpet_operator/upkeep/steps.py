@@ -35,6 +35,11 @@ class Step:
         """Whether it leads sidecars' requests to the cluster of a Provider."""
         return self.rank == _ROUTES
 
+    @property
+    def is_asking(self) -> bool:
+        """Whether it has the sidecars of a namespace ask."""
+        return self.rank == _ASKING
+
 
 def step_of(target: IstioObject, app_namespaces: Collection[str]) -> Step:
     """The step that writes this object; `app_namespaces` are those of EnvoyFilters."""

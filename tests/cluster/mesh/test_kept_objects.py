@@ -4,8 +4,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from tests.cluster.mesh.town import GROUP, changes, theirs, town
+from tests.cluster.mesh.town import GROUP, ROLE, changes, theirs, town
 from tests.cluster.operator.objects import provider, secret
+from tests.waiting import until
 
 from limpet_lab.kubernetes.apiserver import ApiServer
 
@@ -83,3 +84,49 @@ async def test_rights_that_are_missing_and_crds_that_are_old_are_told(
             # The same is tried again later and later, what a person has changed at once.
             await here.apply(provider("alpha", url=f"https://{OTHER}/v1"))
             await here.until_condition("alpha", "Meshed", "Meshed")
+
+
+async def test_mode_sidecar_is_written_in_the_applications_namespaces_by_the_rights_of_the_chart(
+    private_apiserver: Server, tmp_path: Path
+) -> None:
+    with private_apiserver() as server:
+        here, apps = town(server, tmp_path), server.namespace("apps")
+        here.install(sidecars=[apps], mode="sidecar")
+        here.install_crds()
+        await here.apply(
+            provider("alpha"), secret("alpha"), provider("beta", url=f"https://{OTHER}/v1"), secret("beta")
+        )
+        with here.aside(apps) as operator:
+            for name in ("alpha", "beta"):
+                await here.until_condition(name, "Meshed", "Meshed")
+            assert f"sidecars of {apps} send there by themselves" in await here.message("alpha")
+            kept = await here.all_ours(apps)
+            owners = {(key[0], each["metadata"]["ownerReferences"][0]["kind"]) for key, each in kept.items()}
+            assert owners == {
+                ("serviceentries", "Lease"),
+                ("virtualservices", "Lease"),
+                ("destinationrules", "ServiceEntry"),
+                ("destinationrules", "Lease"),
+                ("envoyfilters", "Role"),
+            }
+            # Kubernetes removes what has an owner in another namespace.
+            role = await here.get(
+                f"/apis/rbac.authorization.k8s.io/v1/namespaces/{apps}/roles/{ROLE.format(here.namespace)}"
+            )
+            filters = [each for key, each in kept.items() if key[0] == "envoyfilters"]
+            assert {each["metadata"]["namespace"] for each in filters} == {apps}
+            assert {each["metadata"]["ownerReferences"][0]["uid"] for each in filters} == {role["metadata"]["uid"]}
+            assert not await changes(lambda: here.all_ours(apps), 3.0)
+            assert not operator.logged("can't be worked out")
+
+            await here.kubectl("delete", "provider", "beta")
+
+            async def beta_is_gone() -> bool:
+                return not [key for key in await here.all_ours(apps) if "beta" in key[2] or OTHER in key[2]]
+
+            await until(beta_is_gone, timeout_s=30)
+        left = await here.all_ours(apps)
+        with here.aside(apps):
+            await here.until_condition("alpha", "Meshed", "Meshed")
+            assert not await changes(lambda: here.all_ours(apps), 3.0)
+            assert await here.all_ours(apps) == left

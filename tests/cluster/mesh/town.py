@@ -2,10 +2,11 @@
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import trustme
 from tests.chart.rendered import objects
 from tests.cluster.operator.process import Operator
 from tests.cluster.status.stage import Stage
@@ -13,10 +14,13 @@ from tests.waiting import until
 
 from limpet_lab.kubernetes import mesh_assets
 from limpet_lab.kubernetes.apiserver import ApiServer
+from limpet_operator.laptop.machine import free_port
 
 RIGHTS = ("ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding", "Lease")
 GROUP = "networking.istio.io"
 PLURALS = {"ServiceEntry": "serviceentries", "VirtualService": "virtualservices"}
+ROLE = "{}-limpet-operator-mesh"
+KINDS = {"serviceentries": "v1", "virtualservices": "v1", "destinationrules": "v1", "envoyfilters": "v1alpha3"}
 
 Json = dict[str, Any]
 
@@ -24,26 +28,55 @@ Json = dict[str, Any]
 class Town(Stage):
     """A namespace with a release of the chart, of which only the operator runs."""
 
-    def install(self, *without: str, **istio: Any) -> None:
+    def install(self, *without: str, sidecars: Sequence[str] = (), **istio: Any) -> None:
         """The release's accounts and rights, but not the roles of these names."""
-        values = {"mesh": {"istio": {"enabled": True, **istio}}}
+        values = {"mesh": {"istio": {"enabled": True, **istio}, "sidecars": {"namespaces": [*sidecars]}}}
         found = [
             each
             for each in objects(values, namespace=self.namespace)
             if each["kind"] in RIGHTS and each["metadata"]["name"] not in without
         ]
-        self.server.apply(*found, namespace=self.namespace).ok()
+        for namespace in {each["metadata"].get("namespace", self.namespace) for each in found}:
+            here = [each for each in found if each["metadata"].get("namespace", self.namespace) == namespace]
+            self.server.apply(*here, namespace=namespace).ok()
 
-    def istio(self, *flags: str) -> Any:
+    def istio(self, *flags: str, mode: str = "egress") -> Any:
         """The operator as the chart starts it."""
         return Operator.running(
             self.server,
             self.directory / "operator",
             *("--namespace", self.namespace, "--identity", "op"),
             *("--lease-namespace", self.namespace, "--lease-name", "limpet-operator"),
-            *("--istio", "egress", *flags),
+            *("--istio", mode, *flags),
             kubeconfig=self.server.kubeconfig_of(self.namespace, "limpet-operator"),
         )
+
+    def aside(self, apps: str) -> Any:
+        """The same in mode sidecar, for the sidecars of this namespace."""
+        files = self.directory / "tls"
+        if not files.exists():
+            files.mkdir()
+            authority = trustme.CA()
+            own = authority.issue_cert("limpet-operator")
+            authority.cert_pem.write_to_path(files / "ca.crt")
+            own.private_key_pem.write_to_path(files / "tls.key")
+            own.cert_chain_pems[0].write_to_path(files / "tls.crt")
+        return self.istio(
+            *("--tls-dir", str(files), "--gateway-name", "limpet-gateway"),
+            *("--sidecar-namespace", apps, "--credentials", f"127.0.0.1:{free_port()}"),
+            *("--istio-role", ROLE.format(self.namespace), "--istio-settle-seconds", "1"),
+            mode="sidecar",
+        )
+
+    async def all_ours(self, *namespaces: str) -> dict[tuple[str, str, str], Json]:
+        """All that the release has written in its own and in these namespaces, by kind, namespace and name."""
+        found: dict[tuple[str, str, str], Json] = {}
+        for namespace in (self.namespace, *namespaces):
+            for plural, version in KINDS.items():
+                path = f"/apis/{GROUP}/{version}/namespaces/{namespace}/{plural}"
+                listed = await self.get(path + "?labelSelector=app.kubernetes.io/managed-by=limpet")
+                found |= {(plural, namespace, each["metadata"]["name"]): each for each in listed["items"]}
+        return found
 
     def install_crds(self, change: Callable[[str], str] = lambda text: text) -> None:
         """Those of Istio."""

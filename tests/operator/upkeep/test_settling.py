@@ -81,3 +81,15 @@ async def test_after_another_replica_has_written_all_waits_begin_anew(settling: 
     settling.forget()
     settling.note(ALL, {ROUTES}, {})
     assert before_routes_s(settling) == 5.0
+
+
+async def test_filters_of_another_provider_that_are_not_taken_hold_up_no_route(
+    settling: Settling, time: Timeline
+) -> None:
+    refused: IstioKey = ("EnvoyFilter", "apps", "beta")
+    wanted = {**ALL, refused: Step(4, frozenset({"beta@apps", "@apps"}), is_cluster=True)}
+    there = {key: ALL[key] for key in (CLUSTER, ASKING)}
+    settling.note(wanted, {ROUTES, refused}, there)
+    await time.advance(5)
+    settling.note(wanted, {ROUTES, refused}, there)
+    assert before_routes_s(settling) == 0.0
