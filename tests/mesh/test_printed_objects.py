@@ -171,6 +171,23 @@ async def test_what_somebody_else_routes_is_said_and_stays(with_crds: ApiServer,
             with_crds.kubectl("delete", "--namespace", theirs, kind, "theirs").ok()
 
 
+async def test_a_namespace_without_injection_is_named_in_either_mode(with_crds: ApiServer, tmp_path: Path) -> None:
+    place = with_crds.namespace("providers")
+    with_crds.kubectl("apply", "--namespace", place, "--filename", "-", input=PROVIDERS).ok()
+    ca, labels = tmp_path / "ca.crt", ("istio-injection=enabled", "istio-injection=disabled", "team=shop")
+    ca.write_bytes(trustme.CA().cert_pem.bytes())
+    good, off, silent = (with_crds.namespace("apps") for _ in labels)
+    for name, label in zip((good, off, silent), labels, strict=True):
+        with_crds.kubectl("label", "namespace", name, label).ok()
+    for flag, more in (("--export-to", ()), ("--app-namespace", ("--mode", "sidecar", "--ca-file", str(ca)))):
+        namespaces = [word for name in (good, off, silent) for word in (flag, name)]
+        status, out, error = await run(with_crds, "--from-cluster", "--namespace", place, *namespaces, *more)
+        assert (status, bool(out)) == (0, True), error
+        assert f"note: namespace {off} gets no sidecars (istio-injection=disabled)" in error
+        assert f"note: namespace {silent} has neither istio-injection=enabled nor istio.io/rev" in error
+        assert f"namespace {good}" not in error
+
+
 async def test_an_older_istio_gets_its_version_and_names_what_it_does_not_know(old: ApiServer) -> None:
     status, _, error = await run(old, "--from-cluster")
     assert (status, "the cluster has no Provider that could be used" in error) == (1, True), error

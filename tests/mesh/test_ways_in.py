@@ -1,12 +1,16 @@
 """The same stories for each way into the gateway: its Service under mTLS, and hosts that the mesh brings to it."""
 
+import itertools
+import json
 import ssl
 from collections.abc import AsyncIterator, Iterable, Iterator
+from typing import Any
 
 import aiohttp
 import pytest
 import pytest_asyncio
-from tests.envoy.cast import LONG, headers_of, say
+from tests.cluster.world import ADDRESS
+from tests.envoy.cast import LONG, body_of, headers_of, say
 from tests.mesh.egress import MADE_UP, Egress
 from tests.mesh.inside import http_session
 from tests.mesh.mesh import Mesh
@@ -78,14 +82,49 @@ async def test_the_client_is_served_elsewhere_when_a_provider_fails(stage: MeshS
     assert (await stage.ask(_OPENER)).seller != first.seller
 
 
-async def test_no_provider_hears_more_of_the_mesh_than_the_sidecar_of_the_gateway_tells(stage: MeshStage) -> None:
+async def test_a_provider_without_tls_hears_nothing_of_the_mesh(stage: MeshStage) -> None:
     await stage.serve("a")
     await stage.ask(_OPENER)
     (arrival,) = await stage.arrivals("a")
     heard = headers_of(arrival)
-    # Istio's own, of a request in plain text; what is TLS already it passes on as it is.
-    assert _of_meshes(heard) == {"x-envoy-attempt-count", "x-envoy-decorator-operation", "x-forwarded-proto"}
+    assert not _of_meshes(heard)
     assert stage.key not in str(heard)
+
+
+async def test_each_provider_gets_its_own_name_path_and_key_and_no_others(stage: MeshStage, egress: Egress) -> None:
+    everyone = ("a", "b", "e", TLS)
+    await egress.bring(stage, everyone)
+    await stage.serve(*everyone)
+    body: dict[str, Any] = {"messages": [say('"model":"x" first')], "model": stage.model}
+    for pair in itertools.permutations(everyone, 2):
+        for seller in pair:
+            answer = await stage.post({**body, "provider": {"only": [stage.provider(seller)]}})
+            assert (answer.status, answer.headers["x-limpet-provider"]) == (200, stage.provider(seller)), answer.body
+    for seller in everyone:
+        arrivals = await stage.arrivals(seller)
+        assert len(arrivals) == 2 * (len(everyone) - 1)
+        for arrival in arrivals:
+            assert body_of(arrival) == json.dumps({**body, "model": f"flash.{seller}"}).encode()
+            assert arrival.path == f"{stage.sellers[seller].config.prefix}/chat/completions"
+            heard = headers_of(arrival)
+            assert (f"key-of-{seller}" in str(heard)) == bool(stage.sellers[seller].config.api_keys)
+            assert not [other for other in everyone if other != seller and f"key-of-{other}" in str(heard)]
+            assert stage.key not in str(heard)
+            assert not _of_meshes(heard)
+
+
+async def test_two_providers_on_one_host_get_each_its_own(stage: MeshStage, egress: Egress) -> None:
+    host = stage.town.mesh.name("shared.example", ADDRESS)
+    specs = {name: {"url": stage.sellers[name].base_url.replace(ADDRESS, host)} for name in ("b", "d")}
+    assert len({stage.sellers[name].config.prefix for name in specs}) == 2
+    await egress.bring(stage, ["a", *specs], specs)
+    await stage.serve(*specs, specs=specs)
+    for seller in specs:
+        body = {"messages": [say("Shared")], "model": stage.model, "provider": {"only": [stage.provider(seller)]}}
+        assert (await stage.post(body)).headers["x-limpet-provider"] == stage.provider(seller)
+        (arrival,) = await stage.arrivals(seller)
+        assert arrival.path == f"{stage.sellers[seller].config.prefix}/chat/completions"
+        assert f"key-of-{seller}" in str(headers_of(arrival))
 
 
 async def test_a_provider_with_tls_hears_nothing_of_the_mesh(stage: MeshStage, egress: Egress) -> None:

@@ -96,17 +96,18 @@ def istio(
         message = "belong to --mode sidecar, which needs both: whose sidecars are told, and what they trust"
         raise typer.BadParameter(message, param_hint="--app-namespace, --ca-file")
     apps = tuple(dict.fromkeys(_checked(_name, each, "--app-namespace") for each in app_namespace))
-    seen_by = (each if each == EVERYWHERE else _checked(_name, each, "--export-to") for each in export_to)
+    seen_by = tuple(each if each == EVERYWHERE else _checked(_name, each, "--export-to") for each in export_to)
     gateway = MeshGateway(
         namespace=_checked(_name, gateway_namespace, "--gateway-namespace"),
         release=_checked(_name, release, "--release"),
         port=gateway_port,
         tls_port=gateway_tls_port,
-        export_to=tuple(seen_by) or apps or (EVERYWHERE,),
+        export_to=seen_by or apps or (EVERYWHERE,),
     )
     hosts = tuple(dict.fromkeys(_checked(parse_host, each, "--host") for each in host))
+    meant = tuple(dict.fromkeys((*apps, *(each for each in seen_by if each != EVERYWHERE))))
     try:
-        found = of_files(place, _tell) if isinstance(place, Path) else of_cluster(place, apps, _tell, filters=sidecars)
+        found = of_files(place, _tell) if isinstance(place, Path) else of_cluster(place, meant, _tell, filters=sidecars)
     except UnreadablePlaceError as error:
         raise _failed(str(error)) from error
     if not found.objects.of(Provider) and not hosts:

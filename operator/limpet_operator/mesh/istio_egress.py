@@ -23,6 +23,16 @@ _RETRIES: Final = {"attempts": 2, "retryOn": "connect-failure,refused-stream,res
 them."""
 
 
+_OF_MESHES: Final = (
+    "x-envoy-attempt-count",
+    "x-envoy-decorator-operation",
+    "x-envoy-peer-metadata",
+    "x-envoy-peer-metadata-id",
+    "x-forwarded-proto",
+)
+"""What a sidecar adds to plain HTTP and a vendor has no business to know: names of Services, workloads and labels."""
+
+
 @dataclass(frozen=True, slots=True)
 class MeshHost:
     """A host that applications call, with all that the Providers there have in common."""
@@ -178,6 +188,7 @@ def _http_routes(host: MeshHost, port: int, gateway: MeshGateway) -> Iterator[di
             "name": f"gateway-itself-{port}",
             "match": [{"port": port, **_from_gateway(gateway)}],
             "route": [{"destination": {"host": host.mesh_name, "port": {"number": port}}}],
+            "headers": {"request": {"remove": list(_OF_MESHES)}},
             "retries": {"attempts": 0},
         }
     for begins, becomes in _rewritten(host.prefixes):
