@@ -97,7 +97,8 @@ class Injection:
             self.mesh.zones.pop()
 
     def _resolve(self, name: str, kubelet: Kubelet) -> list[str] | None:
-        suffix = f".{self.namespace}.svc.{TRUST_DOMAIN}"
+        # Pods search the cluster's domain for names without it.
+        suffix, name = f".{self.namespace}.svc", name.removesuffix(f".{TRUST_DOMAIN}")
         service = self._services.get(name.removesuffix(suffix)) if name.endswith(suffix) else None
         if service is None:
             return None

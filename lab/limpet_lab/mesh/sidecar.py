@@ -22,6 +22,7 @@ from limpet_operator.publish.sidecar import (
     cluster_patch,
     http_filters,
     provider_route,
+    route_configuration_patch,
     virtual_host_patch,
     workers_cluster_patch,
 )
@@ -168,7 +169,7 @@ class Sidecar:
         providers = [provider_route(settings, self.name_of(each)) for each in plan.providers]
         rest = {"match": {"prefix": "/"}, "route": {"cluster": GATEWAY_CLUSTER, "timeout": "0s"}}
         host = {"name": "llm", "domains": ["*"], "routes": [*providers, rest], **virtual_host_patch(settings)}
-        return {"name": "outbound", "virtual_hosts": [host]}
+        return {"name": "outbound", "virtual_hosts": [host], **route_configuration_patch()}
 
     def _listener(self, settings: EnvoySettings) -> Json:
         router = {"name": "envoy.filters.http.router", "typed_config": typed("filters.http.router.v3.Router")}

@@ -27,6 +27,7 @@ from limpet_operator.publish.sidecar import (
     cluster_patch,
     http_filters,
     provider_route,
+    route_configuration_patch,
     virtual_host_patch,
     workers_cluster_patch,
 )
@@ -101,7 +102,9 @@ def sidecar_objects(
     for provider in reached:
         objects += cluster_objects(provider, gateway)
     filters = [(each, _filters(each, told)) for each in reached]
+    ports = sorted({int(name.rpartition(":")[2]) for name in virtual_hosts})
     for namespace in sidecars.app_namespaces:
+        objects += (_program(port, gateway, namespace) for port in ports)
         objects.append(_asking(virtual_hosts, gateway, namespace, told, envoy))
         objects += (_filters_object(each, spec, gateway, namespace) for each, spec in filters)
     for namespace in sidecars.app_namespaces if virtual_hosts else ():
@@ -117,6 +120,16 @@ def _workers_rule(gateway: MeshGateway) -> IstioObject:
     }
     purpose = "leaves TLS to the workers to the EnvoyFilters, as their certificate is Limpet's own"
     return istio_object(gateway, "DestinationRule", gateway.workers_host, purpose, spec)
+
+
+def _program(port: int, gateway: MeshGateway, namespace: str) -> IstioObject:
+    """By itself, as it is large: Istio has one route configuration for all hosts of a port."""
+    named = {"name": str(port)}
+    patch = _patch("ROUTE_CONFIGURATION", "MERGE", route_configuration_patch(), routeConfiguration=named)
+    purpose = f"has the program by which sidecars of {namespace} ask providers, for hosts of port {port}"
+    return istio_object(
+        gateway, "EnvoyFilter", f"program-{port}", purpose, {"configPatches": [patch]}, namespace=namespace
+    )
 
 
 def _asking(

@@ -48,6 +48,17 @@ ATTEMPT_PROGRAM: Final = (
 """The files of the Lua of every attempt, in their order."""
 ATTEMPT_LUA: Final = lua_rules() + lua_lists() + lua_usage_fields() + program(*ATTEMPT_PROGRAM)
 
+ATTEMPT_FILTER: Final = "limpet.attempt"
+"""What the filter of this program is called in sidecars: it finds its program by this name in the route."""
+_WITHOUT_PROGRAM: Final = """\
+function envoy_on_request(handle)
+  handle:respond({ [":status"] = "503", ["content-type"] = "application/json" },
+    '{"error":{"message":"The sidecar has not been told how to ask providers; try again.","type":"server_error",' ..
+    '"param":null,"code":"no_provider_available"}}')
+end
+"""
+"""For requests whose route has no program: with none at all they would go to the provider as they are."""
+
 _STRIPPED: Final = [{"remove": header} for header in CREDENTIAL_HEADERS]
 _CODEC: Final = {
     "name": "envoy.filters.http.upstream_codec",
@@ -63,22 +74,33 @@ _BY_ADS: Final[Json] = {"ads": {}, "resource_api_version": "V3"}
 def attempt_filters(provider: PlannedProvider, settings: EnvoySettings) -> list[Json]:
     """In the order in which a request passes them; its answer passes them the other way round."""
     return [
-        *_filters(provider, _BY_ADS, ATTEMPT_LUA),
+        *_filters(provider, _BY_ADS, _rewrite(provider, "envoy.filters.http.lua", "limpet", ATTEMPT_LUA)),
         *request_translation(provider.spec, settings.body_limit_bytes),
         _CODEC,
     ]
 
 
 def attempt_filters_of_sidecars(provider: PlannedProvider, credentials: Json) -> list[Json]:
-    """The same for an Envoy that is not ours, has no translator, and gets the secrets from this config source."""
-    return [*_filters(provider, credentials, without_comments(ATTEMPT_LUA)), _CODEC]
+    """The same for an Envoy that is not ours, has no translator, and gets the secrets from this config source.
+
+    The program is not in them but in its routes, once (`attempt_program`): it is larger than all the rest.
+    """
+    return [
+        *_filters(provider, credentials, _rewrite(provider, ATTEMPT_FILTER, "limpet-without", _WITHOUT_PROGRAM)),
+        _CODEC,
+    ]
 
 
-def _filters(provider: PlannedProvider, credentials: Json, lua: str) -> list[Json]:
+def attempt_program() -> Json:
+    """What routes of such an Envoy have by the name ATTEMPT_FILTER; a provider's own settings are in its cluster."""
+    return typed("filters.http.lua.v3.LuaPerRoute", source_code={"inline_string": without_comments(ATTEMPT_LUA)})
+
+
+def _filters(provider: PlannedProvider, credentials: Json, rewrite: Json) -> list[Json]:
     return [
         _strip_and_name(provider),
         *_secrets(provider, credentials),
-        _rewrite(provider, lua),
+        rewrite,
         _which_attempt(provider.spec),
     ]
 
@@ -148,7 +170,7 @@ def _injected(header: str, secret: str, source: Json) -> Json:
     }
 
 
-def _rewrite(provider: PlannedProvider, lua: str) -> Json:
+def _rewrite(provider: PlannedProvider, name: str, vm: str, lua: str) -> Json:
     spec = provider.spec
     own = [header.name for header in spec.headers.set] + ([spec.credential.header] if spec.credential else [])
     renames = {
@@ -157,10 +179,10 @@ def _rewrite(provider: PlannedProvider, lua: str) -> Json:
         if model.upstream_name != model.name
     }
     return {
-        "name": "envoy.filters.http.lua",
+        "name": name,
         "typed_config": typed_struct(
             "filters.http.lua.v3.Lua",
-            shared_vm_id="limpet",
+            shared_vm_id=vm,
             default_source_code={"inline_string": lua},
             filter_context={
                 "host": spec.url.authority,

@@ -52,8 +52,7 @@ _COMMENT_LINE: Final = re.compile(r"^[ \t]*(--[^\n]*)?\n|^[ \t]+", re.MULTILINE)
 def without_comments(source: str) -> str:
     """A program without the lines that nobody but people read, and without indentation.
 
-    Where each provider's cluster is an object of its own in Kubernetes, a quarter less matters. No text of our
-    programs goes on over a line.
+    Where it is in an object of Kubernetes, a quarter less matters. No text of our programs goes on over a line.
     """
     return _COMMENT_LINE.sub("", source)
 

@@ -6,7 +6,7 @@ Nobody tells what sidecars have of a mesh's objects, so it is the time since the
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 
-from limpet_operator.upkeep.steps import IstioKey, Step
+from limpet_operator.upkeep.steps import IstioKey, Step, asked_in
 
 
 class _Lasting:
@@ -41,6 +41,8 @@ class Settling:
         """There, with all that they need."""
         self._asked = _Lasting(clock)
         """What has the sidecars of a namespace ask is there."""
+        self._still = _Lasting(clock)
+        """All is written that its sidecars need."""
         self._unrouted = _Lasting(clock)
         """Nothing leads there."""
         self._routed: frozenset[str] = frozenset()
@@ -49,6 +51,7 @@ class Settling:
         """Another replica may write for a while."""
         self._clusters.forget()
         self._asked.forget()
+        self._still.forget()
         self._unrouted.forget()
 
     def note(
@@ -60,16 +63,20 @@ class Settling:
         """What is wanted, what of it is not yet as it should be, and what there is of ours."""
         missing = [step for key, step in wanted.items() if key in to_write]
         self._clusters.note(_clusters(wanted.values()) - _clusters(missing))
-        self._asked.note(_asking(wanted.values()) - _asking(missing))
+        asking = _asking(wanted.values())
+        self._asked.note(asking - _asking(missing))
+        self._still.note(asking - {asked_in(namespace) for kind, namespace, _ in to_write if kind == "EnvoyFilter"})
         everything = _subjects((*there.values(), *wanted.values()))
         self._unrouted.note(everything - _subjects(step for step in there.values() if step.is_routes))
         self._routed = _subjects(step for step in wanted.values() if step.is_routes)
 
     def before_writing_s(self, step: Step, asked: str, *, new: bool) -> float:
         """How long to wait with an object whose turn it is; `asked` is `asked_in` of its namespace."""
-        if not step.is_routes or not new:
-            # What is only changed leads to a cluster that sidecars have.
+        if not step.is_routes:
             return 0.0
+        if not new:
+            # It leads to a cluster that sidecars have, perhaps from hosts that they have not been told to ask about.
+            return self._asked.remaining_s([asked], 0.0)
         return max(
             self._clusters.remaining_s(step.subjects, self._settle_s),
             self._asked.remaining_s([asked], self._settle_s),
@@ -77,6 +84,8 @@ class Settling:
 
     def before_removing_s(self, step: Step) -> float:
         """The same for one that nothing needs any more."""
+        if step.is_asking:
+            return self._still.remaining_s(step.subjects, self._settle_s)
         if not step.is_cluster or step.subjects & self._routed:
             return 0.0
         return self._unrouted.remaining_s(step.subjects, self._settle_s)

@@ -15,7 +15,7 @@ _ORDER: Final = ("ServiceEntry", "DestinationRule", "VirtualService", "EnvoyFilt
 """Each kind may name what those before it make known."""
 _ASKING: Final = _ORDER.index("EnvoyFilter")
 _FILTERS: Final = _ASKING + 1
-"""EnvoyFilters of one Provider come after that which has all sidecars of the namespace ask."""
+"""EnvoyFilters of one Provider come after those that have all sidecars of the namespace ask."""
 _ROUTES: Final = _FILTERS + 1
 
 

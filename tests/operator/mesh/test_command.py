@@ -96,8 +96,8 @@ def test_mode_sidecar_prints_what_sidecars_of_the_applications_are_told(director
         ("ServiceEntry", "limpet"): 4,
         ("VirtualService", "limpet"): 2,
         ("DestinationRule", "limpet"): 3,
-        ("EnvoyFilter", "one"): 5,
-        ("EnvoyFilter", "two"): 5,
+        ("EnvoyFilter", "one"): 6,
+        ("EnvoyFilter", "two"): 6,
     }
     seen_by = {tuple(each["spec"]["exportTo"]) for each in objects if each["kind"] != "EnvoyFilter"}
     assert seen_by == {(".", "one", "two")}

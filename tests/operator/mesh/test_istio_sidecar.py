@@ -54,7 +54,7 @@ def test_they_come_on_top_of_those_of_mode_egress(build: Build) -> None:
     assert found[: len(egress)] == egress
     # A cluster is there before the filters that are for it, and both before the routes to it.
     assert [each.kind for each in found[len(egress) :]] == [
-        "DestinationRule", "ServiceEntry", "DestinationRule", "EnvoyFilter", "EnvoyFilter", "EnvoyFilter",
+        "DestinationRule", "ServiceEntry", "DestinationRule", *["EnvoyFilter"] * 4,
     ]  # fmt: skip
 
 
@@ -137,6 +137,22 @@ def test_each_host_has_a_route_for_each_provider_and_the_filters_switched_on(bui
     assert {each["name"] for each in filters} == set(switched[0]["patch"]["value"]["typed_per_filter_config"])
 
 
+def test_the_program_of_attempts_is_given_once_for_each_port_and_not_with_each_provider(build: Build) -> None:
+    found = written(
+        planned(build, "a", url="https://h.example/v1"),
+        planned(build, "b", url="http://h.example:8000/v1"),
+        hosts=("llm.internal",),
+    )
+    for port in ("80", "8000"):
+        (given,) = patches(found, f"program-{port}", "ROUTE_CONFIGURATION")
+        assert given["match"]["routeConfiguration"] == {"name": port}
+    ((name, program),) = given["patch"]["value"]["typed_per_filter_config"].items()
+    assert "envoy_on_response" in program["source_code"]["inline_string"]
+    (cluster,) = patches(found, "a.team.providers.limpet.internal", "CLUSTER")
+    assert f'"name": "{name}"' in json.dumps(cluster)
+    assert "envoy_on_response" not in json.dumps(cluster)
+
+
 def test_filters_are_switched_on_by_settings_with_a_type_as_istio_takes_no_other(build: Build) -> None:
     found = written(planned(build))
     (host,) = patches(found, "workers", "VIRTUAL_HOST")
@@ -147,12 +163,13 @@ def test_filters_are_switched_on_by_settings_with_a_type_as_istio_takes_no_other
 def test_every_namespace_of_applications_has_its_own_filters_and_none_is_too_large(build: Build) -> None:
     found = written(planned(build, "a"), planned(build, "b"), apps=("one", "two"))
     filters = [each for each in found.objects if each.kind == "EnvoyFilter"]
-    assert [each.namespace for each in filters] == ["one"] * 3 + ["two"] * 3 + ["one"] * 2 + ["two"] * 2
-    assert [each.step for each in filters] == [1] * 6 + [2] * 4
+    assert [each.namespace for each in filters] == ["one"] * 4 + ["two"] * 4 + ["one"] * 2 + ["two"] * 2
+    assert [each.step for each in filters] == [1] * 8 + [2] * 4
     labels = [each.body()["metadata"]["labels"].get("limpet.dev/step") for each in filters]
-    assert labels == [None] * 6 + ["2"] * 4
+    assert labels == [None] * 8 + ["2"] * 4
     assert {each.namespace for each in found.objects if each.kind != "EnvoyFilter"} == {"limpet"}
-    assert max(len(json.dumps(each.body())) for each in filters) < ETCD_LIMIT / 5
+    assert max(len(json.dumps(each.body())) for each in filters) < ETCD_LIMIT / 10
+    assert max(len(json.dumps(each.body())) for each in filters if each.providers) < 10_000
 
 
 def test_no_key_is_in_any_object(build: Build) -> None:

@@ -7,7 +7,7 @@ import pytest
 from envoy.config.accesslog.v3 import accesslog_pb2
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.grpc_credential.v3 import file_based_metadata_pb2  # noqa: F401 (registers its type)
-from envoy.config.route.v3 import route_components_pb2
+from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 from google.protobuf import json_format
 from tests.operator.conftest import Build
@@ -23,6 +23,7 @@ from limpet_operator.publish.sidecar import (
     cluster_patch,
     http_filters,
     provider_route,
+    route_configuration_patch,
     virtual_host_patch,
     workers_cluster_patch,
 )
@@ -57,6 +58,7 @@ def test_every_part_is_one_that_envoy_knows(made: Plan) -> None:
     json_format.ParseDict(workers_cluster_patch(SIDECARS), cluster_pb2.Cluster())
     json_format.ParseDict(provider_route(GATEWAY, "c"), route_components_pb2.Route())
     json_format.ParseDict({**virtual_host_patch(GATEWAY), "name": "h"}, route_components_pb2.VirtualHost())
+    json_format.ParseDict({**route_configuration_patch(), "name": "80"}, route_pb2.RouteConfiguration())
     json_format.ParseDict(access_log(SIDECARS), accesslog_pb2.AccessLog())
     for each in http_filters(GATEWAY, SIDECARS):
         json_format.ParseDict(each, hcm_pb2.HttpFilter())
@@ -69,18 +71,29 @@ def test_each_filter_is_off_but_where_the_virtual_host_switches_it_on() -> None:
 
 
 def test_an_attempt_passes_what_it_passes_in_our_gateway(made: Plan) -> None:
-    """Only where the secrets come from differs, and what of the program nobody reads."""
+    """Only where the secrets and the program come from differs, and what of the program nobody reads."""
+    given = route_configuration_patch()["typed_per_filter_config"]
     for provider in made.providers:
         ours, theirs = attempt_filters(provider, GATEWAY), chain(cluster_patch(provider, SIDECARS))
-        assert [each["name"] for each in ours] == [each["name"] for each in theirs]
         for our, their in zip(ours, theirs, strict=True):
             if our["name"].endswith("credential_injector"):
                 secrets = [each["typed_config"]["credential"]["typed_config"]["credential"] for each in (our, their)]
                 assert secrets[0].pop("sds_config") != secrets[1].pop("sds_config")
             if our["name"].endswith("lua"):
-                sources = [each["typed_config"]["value"]["default_source_code"] for each in (our, their)]
-                assert without_comments(sources[0].pop("inline_string")) == sources[1].pop("inline_string")
+                source, without = (
+                    each["typed_config"]["value"].pop("default_source_code")["inline_string"] for each in (our, their)
+                )
+                assert without_comments(source) == given[their.pop("name")]["source_code"]["inline_string"]
+                assert "respond" in without
+                vms = {each["typed_config"]["value"].pop("shared_vm_id") for each in (our, their)}
+                assert len(vms) == 2
+                del our["name"]
             assert our == their
+
+
+def test_a_provider_is_small_and_the_program_is_given_once(made: Plan) -> None:
+    assert len(json.dumps(cluster_patch(made.providers[0], SIDECARS))) < 12_000
+    assert len(json.dumps(route_configuration_patch())) > 60_000
 
 
 def test_nothing_that_is_told_has_a_secret(made: Plan) -> None:

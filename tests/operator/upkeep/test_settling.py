@@ -93,3 +93,23 @@ async def test_filters_of_another_provider_that_are_not_taken_hold_up_no_route(
     await time.advance(5)
     settling.note(wanted, {ROUTES, refused}, there)
     assert before_routes_s(settling) == 0.0
+
+
+async def test_a_program_goes_when_nothing_has_been_left_to_write_for_some_time(
+    settling: Settling, time: Timeline
+) -> None:
+    program = Step(3, frozenset({"@apps"}))
+    settling.note(ALL, {ROUTES}, ALL)
+    assert settling.before_removing_s(program) == math.inf
+    settling.note(ALL, (), ALL)
+    assert settling.before_removing_s(program) == 5.0
+    await time.advance(5)
+    settling.note(ALL, (), ALL)
+    assert settling.before_removing_s(program) <= 0.0
+
+
+def test_a_route_for_more_hosts_waits_until_sidecars_are_told_to_ask_about_them(settling: Settling) -> None:
+    settling.note(ALL, {ASKING, ROUTES}, ALL)
+    assert settling.before_writing_s(ALL[ROUTES], "@apps", new=False) == math.inf
+    settling.note(ALL, {ROUTES}, ALL)
+    assert settling.before_writing_s(ALL[ROUTES], "@apps", new=False) == 0.0

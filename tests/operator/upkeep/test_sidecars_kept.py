@@ -46,7 +46,7 @@ async def test_routes_are_written_when_sidecars_have_had_time_for_the_clusters(h
     harness.provide(alpha=f"https://{HOST}/v1")
     harness.start()
     await harness.time.until(lambda: ALPHA in names(harness, "envoyfilters", "apps"))
-    assert names(harness, "envoyfilters", "apps") == {ALPHA, "limpet-gateway-workers"}
+    assert names(harness, "envoyfilters", "apps") == {ALPHA, "limpet-gateway-workers", "limpet-gateway-program-80"}
     assert harness.found().reason == "Pending"
     await harness.time.advance(SETTLE_S - 1)
     assert f"{ALPHA}-routes" not in names(harness, "envoyfilters", "apps")
@@ -132,6 +132,21 @@ async def test_what_goes_with_the_right_to_write_it_is_owned_by_that(harness: Ha
     assert owners["destinationrules", ALPHA] == [("ServiceEntry", entry["metadata"]["uid"])]
     for name in (ALPHA, f"{ALPHA}-routes", "limpet-gateway-workers"):
         assert owners["envoyfilters", name] == [("Role", "uid of apps")]
+
+
+async def test_the_program_of_a_port_goes_after_the_routes_that_need_it(harness: Harness) -> None:
+    harness.provide(alpha=f"https://{HOST}/v1", beta=f"http://{OTHER}:8000/v1")
+    harness.start()
+    await harness.until_found("Meshed")
+    assert "limpet-gateway-program-8000" in names(harness, "envoyfilters", "apps")
+    harness.api.writes.clear()
+    harness.provide(alpha=f"https://{HOST}/v1")
+    await harness.time.until(lambda: "limpet-gateway-program-8000" not in names(harness, "envoyfilters", "apps"))
+    done = written(harness, "/envoyfilters/")
+    assert done.index(f"PATCH envoyfilters {ALPHA}-routes") < done.index(
+        "DELETE envoyfilters limpet-gateway-program-8000"
+    )
+    assert "limpet-gateway-program-80" in names(harness, "envoyfilters", "apps")
 
 
 async def test_a_new_authority_is_told(harness: Harness) -> None:
