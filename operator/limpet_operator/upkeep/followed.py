@@ -1,15 +1,13 @@
 """Objects of one kind of a mesh, as the API server has them."""
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from limpet_operator.sources.following import Raw
 from limpet_operator.sources.kube_error import ApiError
 
 PlacedName = tuple[str, str]
 """Namespace and name."""
-_LONG_TEXT: Final = 1024
 
 
 class FollowedKind:
@@ -27,7 +25,7 @@ class FollowedKind:
 
     def put(self, found: Mapping[str, Any]) -> None:
         """An object as an answer or the watch has it; one that is known in a newer version stays."""
-        key, raw = _placed(found), {**_shared(found), "kind": self._kind}
+        key, raw = _placed(found), {**found, "kind": self._kind}
         old = self.objects.get(key)
         if (
             old is not None
@@ -69,15 +67,6 @@ class FollowedKind:
 
 def _placed(raw: Mapping[str, Any]) -> PlacedName:
     return raw["metadata"]["namespace"], raw["metadata"]["name"]
-
-
-def _shared(value: Any) -> Any:
-    """The same with one copy of each long text: programs are most of what some objects have, and alike in all."""
-    if isinstance(value, dict):
-        return {key: _shared(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_shared(each) for each in value]
-    return sys.intern(value) if type(value) is str and len(value) > _LONG_TEXT else value
 
 
 def _version(raw: Mapping[str, Any]) -> int:
