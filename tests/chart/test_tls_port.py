@@ -44,6 +44,14 @@ def test_the_same_pods_reach_it_as_the_other_port() -> None:
     assert {"protocol": "TCP", "port": "https"} in rule["ports"]
 
 
+def test_the_objects_that_are_kept_in_a_mesh_know_it() -> None:
+    kept = {"mesh": {"istio": {"enabled": True}}}
+    for values, port in (({**TLS, **kept}, 8443), (kept, None)):
+        mesh = parse_settings(flags(objects(values)), {}).mesh
+        assert mesh is not None
+        assert mesh.gateway.tls_port == port
+
+
 def test_without_it_nothing_of_it_is_there() -> None:
     found = objects()
     assert [each["name"] for each in one(found, "Service", "limpet-gateway")["spec"]["ports"]] == ["http"]

@@ -143,16 +143,15 @@ class Mesh:
         self,
         name: str,
         namespace: str,
-        port: Mapping[str, Any],
-        *,
+        *ports: Mapping[str, Any],
         to: Sequence[Workload] = (),
         at: Sequence[tuple[str, int]] = (),
     ) -> str:
-        """A Service of one port; returns its full name. It leads `to` workloads, or to pairs `at` of address and port.
+        """A Service; returns its full name. It leads `to` workloads, or to pairs `at` of address and port (for one).
 
         Its endpoints are what they are now; call it again when they change.
         """
-        target = port.get("targetPort", port["port"])
+        ports = tuple({**port, "targetPort": port.get("targetPort", port["port"])} for port in ports)
         pods = [
             {
                 "addresses": [each.pod.ip],
@@ -163,21 +162,21 @@ class Mesh:
         ]
         if at:
             pods = [{"addresses": [ip], "conditions": {"ready": True}} for ip, _ in at]
-            (target,) = {each for _, each in at}
-        endpoint_port = {"name": port["name"], "port": target, "protocol": "TCP"}
+            (port,), (target,) = ports, {each for _, each in at}
+            ports = ({**port, "targetPort": target},)
         await self.apply(
             {
                 "apiVersion": "v1",
                 "kind": "Service",
                 "metadata": {"name": name},
-                "spec": {"ports": [{**port, "targetPort": target}]},
+                "spec": {"ports": list(ports)},
             },
             {
                 "apiVersion": "discovery.k8s.io/v1",
                 "kind": "EndpointSlice",
                 "metadata": {"name": f"{name}-1", "labels": {"kubernetes.io/service-name": name}},
                 "addressType": "IPv4",
-                "ports": [endpoint_port],
+                "ports": [{"name": port["name"], "port": port["targetPort"], "protocol": "TCP"} for port in ports],
                 "endpoints": pods,
             },
             namespace=namespace,

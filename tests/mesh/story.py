@@ -41,9 +41,11 @@ TLS: Final = "t"
 """The seller that speaks TLS."""
 
 _PORT: Final = 8080
+_TLS_PORT: Final = 8443
 _METRICS_PORT: Final = 9090
 CLIENTS_PORT: Final = {"name": "http", "port": 80, "targetPort": _PORT}
 """Of its Service."""
+TLS_CLIENTS_PORT: Final = {"name": "https", "port": 443, "targetPort": _TLS_PORT, "appProtocol": "https"}
 _LOOPBACK: Final = "127.0.0.1"
 _ANSWER_S: Final = 60.0
 
@@ -71,7 +73,7 @@ class Town:
             mesh.workload(SERVICE, ours, labels=LABELS) as pod,
             gateway_in(pod.pod) as gateway,
         ):
-            host = await mesh.service(SERVICE, ours, CLIENTS_PORT, to=[pod])
+            host = await mesh.service(SERVICE, ours, CLIENTS_PORT, TLS_CLIENTS_PORT, to=[pod])
             for name in (*(seller.name for seller in seller_configs()), TLS):
                 mesh.name(host_of(name), ADDRESS)
             for each in (app, pod):
@@ -88,7 +90,12 @@ class Town:
 async def gateway_in(pod: Pod, sidecars: SidecarAccess | None = None) -> AsyncIterator[LocalGateway]:
     """A gateway whose processes are in the pod; the control plane is here and speaks to them by Unix sockets."""
     settings = LocalSettings(
-        host=pod.ip, port=_PORT, extproc_metrics_port=_METRICS_PORT, drain_s=0.5, sidecars=sidecars
+        host=pod.ip,
+        port=_PORT,
+        tls_port=_TLS_PORT,
+        extproc_metrics_port=_METRICS_PORT,
+        drain_s=0.5,
+        sidecars=sidecars,
     )
     async with AsyncExitStack() as running:
         with network_of(pod):

@@ -4,6 +4,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import Final
 
+from limpet_operator.resources.serving_certificate import certified
+
 EVERYWHERE: Final = "*"
 """In `export_to`: every namespace of the mesh."""
 _LONGEST_PREFIX: Final = 40
@@ -24,9 +26,15 @@ class MeshGateway:
     """The Service's port for HTTP."""
     tls_port: int | None = None
     """Its port for TLS, with a certificate for the providers' names that applications trust; None: it has none."""
+    tls_names: tuple[str, ...] | None = None
+    """The DNS names in that certificate; None: they are not known, and it is taken to hold for all."""
     cluster_domain: str = "cluster.local"
     export_to: tuple[str, ...] = (EVERYWHERE,)
     """Namespaces that see the objects; `*` is all of them. The gateway's own always sees them."""
+
+    def certified_for(self, host: str) -> bool:
+        """Whether applications that call `https://` this host take the gateway for it."""
+        return self.tls_port is not None and (self.tls_names is None or certified(self.tls_names, host))
 
     @property
     def name(self) -> str:

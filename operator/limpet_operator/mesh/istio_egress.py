@@ -89,7 +89,7 @@ def mesh_hosts(providers: Iterable[Provider], hosts: Sequence[str], gateway: Mes
 
 def _mesh_host(name: str, providers: Sequence[Provider], gateway: MeshGateway) -> MeshHost:
     if not providers:
-        return MeshHost(name, tls_ports=() if gateway.tls_port is None else (TLS_PORT,))
+        return MeshHost(name, tls_ports=(TLS_PORT,) if gateway.certified_for(name) else ())
     service = in_cluster(name, gateway.namespace, gateway.cluster_domain)
     ports = {scheme: {each.url.port for each in providers if each.url.scheme == scheme} for scheme in ("http", "https")}
     # Applications that give up TLS, which their sidecar speaks anyway, write http:// and the usual port.
@@ -116,7 +116,7 @@ def _objects_of(host: MeshHost, gateway: MeshGateway) -> Iterator[IstioObject]:
             _service_entry(host, gateway),
             host.providers,
         )
-    if host.http_ports or (gateway.tls_port is not None and not is_ip(host.name)):
+    if host.http_ports or (gateway.certified_for(host.name) and not is_ip(host.name)):
         yield istio_object(
             gateway,
             "VirtualService",
@@ -133,6 +133,11 @@ def _notes_of(host: MeshHost, gateway: MeshGateway) -> Iterator[str]:
         yield (
             f"{host.name} ({providers}) is an address: https:// requests of applications go there as before, as TLS "
             "names no host by which they could be routed"
+        )
+    elif gateway.tls_port is not None and host.providers and host.tls_ports and not gateway.certified_for(host.name):
+        yield (
+            f"{host.name} ({providers}): https:// requests of applications go there as before, as the certificate that "
+            "the gateway shows does not hold for it"
         )
 
 
@@ -213,7 +218,7 @@ def _rewritten(prefixes: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def _tls_routes(host: MeshHost, port: int, gateway: MeshGateway) -> Iterator[dict[str, Any]]:
-    if gateway.tls_port is None or is_ip(host.name):
+    if not gateway.certified_for(host.name) or is_ip(host.name):
         return
     names = {"port": port, "sniHosts": [host.mesh_name]}
     if host.providers:

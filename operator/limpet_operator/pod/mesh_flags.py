@@ -34,6 +34,7 @@ def add_mesh_flags(parser: argparse.ArgumentParser) -> None:
         help="sidecar: between clusters and the routes that lead there, and back",
     )
     add("--istio-gateway-port", type=int, default=80, help="its port for http://")
+    add("--istio-gateway-tls-port", type=int, default=None, help="its port for https://; default: it has none")
     add(
         "--istio-host",
         type=_host,
@@ -71,6 +72,7 @@ def upkeep_settings(flags: argparse.Namespace, parser: argparse.ArgumentParser) 
         release=flags.istio_release,
         full_name=flags.istio_full_name,
         port=flags.istio_gateway_port,
+        tls_port=flags.istio_gateway_tls_port,
         cluster_domain=flags.istio_cluster_domain,
         export_to=seen_by,
     )

@@ -87,6 +87,7 @@ class Writing:
                 settings.mesh,
                 settings.envoy,
                 self.status.fleet_changed,
+                metrics.mesh_writes,
                 rng,
                 authority=_authority(settings.tls_dir),
             )

@@ -11,6 +11,8 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from random import Random
 
+from prometheus_client import Counter
+
 from limpet_operator.mesh.conflicts import Conflict, Settled
 from limpet_operator.mesh.istio_object import IstioObject
 from limpet_operator.planning.finding import Finding
@@ -50,6 +52,7 @@ class IstioKeeper:
         settings: UpkeepSettings,
         envoy: EnvoySettings,
         told: Callable[[], None],
+        writes: Counter,
         rng: Random,
         *,
         authority: Callable[[], str] = lambda: "",
@@ -57,7 +60,7 @@ class IstioKeeper:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        """`envoy` is the gateway; `told` is called when `finding` gives something else.
+        """`envoy` is the gateway; `told` is called when `finding` gives something else; `writes` counts them.
 
         `authority` reads that of the certificates of gateway and operator, in PEM; for mode sidecar.
         """
@@ -71,7 +74,7 @@ class IstioKeeper:
         self._sleep = sleep
         self._changed, self._leading, self._lost = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._watch = IstioWatch(reader, settings, self._changed.set, rng, sleep=sleep)
-        self._writes = IstioWrites(api, lease, self._watch, settings, self._intervals, clock)
+        self._writes = IstioWrites(api, lease, self._watch, settings, self._intervals, clock, writes)
         self._queue: WorkQueue[IstioKey] = WorkQueue(clock=clock, sleep=sleep)
         self._settling = Settling(settings.settle_s, clock)
         self._planned: tuple[Plan, Objects] | None = None

@@ -1,9 +1,11 @@
 """What the Providers of a plan need in a mesh, beside what others have there. Pure."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from limpet_operator.mesh.conflicts import Settled, settled
+from limpet_operator.mesh.gateway import MeshGateway
 from limpet_operator.mesh.istio_egress import egress_objects
 from limpet_operator.mesh.istio_sidecar import SidecarMesh, sidecar_objects
 from limpet_operator.planning.plan import Plan
@@ -29,7 +31,7 @@ def wanted_objects(
     accepted = sorted(
         (each for each in objects.of(Provider) if plan.findings[each.key].accepted.ok), key=lambda each: each.key
     )
-    gateway, theirs = settings.gateway, list(others)
+    gateway, theirs = _gateway_now(settings.gateway, plan), list(others)
     egress = egress_objects(accepted, settings.hosts, gateway, envoy.proxies)
     found, notes = settled(egress.objects, theirs, gateway), egress.notes
     if settings.sidecars is not None:
@@ -41,3 +43,10 @@ def wanted_objects(
         )
         found, notes = settled(written.objects, theirs, gateway), written.notes
     return Settled(found.objects, found.conflicts, (*notes, *found.notes))
+
+
+def _gateway_now(gateway: MeshGateway, plan: Plan) -> MeshGateway:
+    """It takes TLS only while it has a certificate, and only for hosts that this holds for."""
+    if gateway.tls_port is None or plan.certificate is None:
+        return replace(gateway, tls_port=None)
+    return replace(gateway, tls_names=plan.certificate.names)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
+from prometheus_client import Counter
+
 from limpet_operator.mesh.istio_object import IstioObject
 from limpet_operator.sources.kube_error import ApiError
 from limpet_operator.status.kube_writer import APPLY_PATCH, JSON, KubeCalls, NotSentError
@@ -53,14 +55,16 @@ class IstioWrites:
         settings: UpkeepSettings,
         intervals: UpkeepIntervals,
         clock: Callable[[], float],
+        writes: Counter,
     ) -> None:
-        """`watch` hears of what was written before the API server reports it."""
+        """`watch` hears of what was written before the API server reports it; `writes` is of `WriterMetrics`."""
         self._api = api
         self._lease = lease
         self._watch = watch
         self._settings = settings
         self._intervals = intervals
         self._clock = clock
+        self._writes = writes
         self._owners = Owners(settings, watch, self._call)
         self._applied: dict[IstioKey, _Applied] = {}
         self._tried: dict[IstioKey, IstioObject | None] = {}
@@ -105,9 +109,11 @@ class IstioWrites:
         try:
             await (self._remove(key) if target is None else self._apply(target))
         except NotSentError:
+            self._count(key, "not_sent")
             self._retry_later(key, None)
         except ApiError as error:
-            if not error.is_transient or _UNDECLARED in str(error):
+            self._count(key, _outcome(error))
+            if _is_refusal(error):
                 self.failed[key] = error
                 self.say_once(refusal(key, error))
             elif self._failures.get(key, 0) in (0, 4):
@@ -143,6 +149,7 @@ class IstioWrites:
         answer = await self._call("PATCH", f"{self._path(target.key)}?{query}", body, APPLY_PATCH)
         self._applied[target.key] = _Applied(body, answer["metadata"]["resourceVersion"])
         self._watch.put(answer)
+        self._count(target.key, "applied")
 
     async def _remove(self, key: IstioKey) -> None:
         raw = self._watch.find(key)
@@ -155,6 +162,7 @@ class IstioWrites:
                 raise
         self._applied.pop(key, None)
         self._watch.drop(key)
+        self._count(key, "removed")
 
     async def _call(self, method: str, path: str, body: Mapping[str, Any] | None, content_type: str) -> Any:
         remaining_s = self._lease.remaining_s()
@@ -169,6 +177,9 @@ class IstioWrites:
             gate=self._lease.valid,
         )
 
+    def _count(self, key: IstioKey, outcome: str) -> None:
+        self._writes.labels(key[0], outcome).inc()
+
     def _path(self, key: IstioKey) -> str:
         kind, namespace, name = key
         return f"{collection_path(kind, namespace, self._watch.version)}/{name}"
@@ -178,3 +189,16 @@ class IstioWrites:
         backoff_s = min(self._intervals.first_retry_s * 2**failures, self._intervals.last_retry_s)
         self._failures[key] = min(failures + 1, 16)
         self._not_before_s[key] = self._clock() + max(backoff_s, at_least_s or 0.0)
+
+
+def _is_refusal(error: ApiError) -> bool:
+    return not error.is_transient or _UNDECLARED in str(error)
+
+
+def _outcome(error: ApiError) -> str:
+    """Why a write failed, as metrics have it."""
+    if error.status == HTTPStatus.FORBIDDEN:
+        return "not_permitted"
+    if error.status == HTTPStatus.CONFLICT:
+        return "conflict"
+    return "not_taken" if _is_refusal(error) else "away"

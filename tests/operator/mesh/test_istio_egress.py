@@ -123,6 +123,17 @@ def test_tls_of_applications_is_touched_only_where_the_gateway_has_a_certificate
     assert applications["route"] == [{"destination": {"host": GATEWAY.host, "port": {"number": 8443}}}]
 
 
+def test_tls_of_applications_stays_where_the_certificate_does_not_hold(build: Build) -> None:
+    gateway = MeshGateway(tls_port=443, tls_names=("*.deepseek.com", "llm.internal"))
+    providers = (provider(build), provider(build, "b", url="https://b.example/v1"))
+    found = written(*providers, hosts=("llm.internal", "other.internal"), gateway=gateway)
+    services = {each.spec["hosts"][0]: each.spec for each in found.objects if each.kind == "VirtualService"}
+    assert {host for host, spec in services.items() if "tls" in spec} == {"api.deepseek.com", "llm.internal"}
+    assert found.ports("other.internal") == {(80, "HTTP")}
+    (note,) = found.notes
+    assert note.startswith("b.example (b): https:// requests of applications go there as before")
+
+
 @pytest.mark.parametrize(
     ("address", "name"),
     [("10.1.2.3", "10-1-2-3.address.limpet.internal"), ("[fd00::1]", "fd00--1.address.limpet.internal")],

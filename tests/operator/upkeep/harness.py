@@ -2,9 +2,11 @@
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 from random import Random
 from typing import Any
 
+from prometheus_client import CollectorRegistry
 from tests.operator.conftest import Build
 from tests.operator.timeline import Timeline
 from tests.operator.upkeep.fake_mesh import GROUP, FakeMeshApi
@@ -14,8 +16,10 @@ from limpet_operator.planning.finding import Finding
 from limpet_operator.planning.plan import plan
 from limpet_operator.publish.envoy_settings import EnvoySettings
 from limpet_operator.resources.problem import ObjectKey
+from limpet_operator.resources.serving_certificate import ServingCertificate
 from limpet_operator.status.kube_writer import APPLY_PATCH
 from limpet_operator.status.lease import Lease
+from limpet_operator.status.metrics import build_writer_metrics
 from limpet_operator.upkeep.keeper import IstioKeeper
 from limpet_operator.upkeep.settings import UpkeepSettings
 
@@ -36,6 +40,7 @@ class Harness:
             self.api, "limpet", "lease", "me", clock=self.time.clock, now=self.time.now, sleep=self.time.sleep
         )
         self.told = 0
+        self.registry = CollectorRegistry()
         self.authority = "(ca)"
         reader: Any = self.api
         self.keeper = IstioKeeper(
@@ -45,6 +50,7 @@ class Harness:
             settings or UpkeepSettings(MeshGateway()),
             EnvoySettings("::", 10000, ()),
             self._tell,
+            build_writer_metrics(self.registry).mesh_writes,
             Random(1),
             authority=lambda: self.authority,
             clock=self.time.clock,
@@ -63,11 +69,15 @@ class Harness:
             with suppress(asyncio.CancelledError):
                 await task
 
-    def provide(self, **urls: str) -> None:
-        """Make these the Providers, whose keys are there."""
+    def provide(self, certificate: ServingCertificate | None = None, /, **urls: str) -> None:
+        """Make these the Providers, whose keys are there; `certificate` is what the gateway shows."""
         raws = [self.build.raw("Provider", name, url=url) for name, url in urls.items()]
         objects = self.build.objects(*raws, self.build.secret())
-        self.keeper.plan_changed(plan(objects, {}), objects)
+        self.keeper.plan_changed(replace(plan(objects, {}), certificate=certificate), objects)
+
+    def count(self, kind: str, outcome: str) -> float:
+        """How many writes of a kind have ended so."""
+        return self.registry.get_sample_value("limpet_mesh_writes_total", {"kind": kind, "outcome": outcome}) or 0.0
 
     async def until_found(self, reason: str) -> Finding:
         await self.time.until(lambda: self.found().reason == reason)

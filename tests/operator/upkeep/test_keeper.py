@@ -1,13 +1,20 @@
 """The keeper writes what the Providers need, once and in order, and only while it holds the Lease."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 import pytest_asyncio
 from tests.operator.conftest import Build
 from tests.operator.upkeep.harness import HOST, OTHER, OURS, ROUTE, Harness
 
+from limpet_operator.mesh.gateway import MeshGateway
+from limpet_operator.resources.secret import SecretText
+from limpet_operator.resources.serving_certificate import ServingCertificate
 from limpet_operator.sources.kube_error import ApiError
+from limpet_operator.upkeep.settings import UpkeepSettings
 
 
 @pytest_asyncio.fixture
@@ -35,6 +42,53 @@ async def test_objects_come_change_and_go_with_the_provider_and_nothing_is_writt
 
     harness.provide()
     await harness.time.until(lambda: not harness.api.objects)
+
+
+async def test_https_is_brought_to_the_gateway_while_it_has_a_certificate_and_for_its_names_alone(build: Build) -> None:
+    certificate = ServingCertificate("chain", SecretText("key"), (HOST,), datetime(2027, 1, 1, tzinfo=UTC))
+    harness = Harness(build, UpkeepSettings(MeshGateway(tls_port=443), hosts=("llm.internal",)))
+    providers = {"alpha": f"https://{HOST}/v1", "beta": f"https://{OTHER}/v1"}
+
+    def with_tls() -> set[str]:
+        return {host for host, each in harness.api.about("VirtualService").items() if "tls" in each}
+
+    try:
+        harness.provide(**providers)
+        harness.start()
+        await harness.until_found("Meshed")
+        await harness.time.until(lambda: len(harness.api.about("VirtualService")) == 3)
+        assert with_tls() == set()
+        harness.provide(certificate, **providers)
+        await harness.time.until(lambda: with_tls() == {HOST})
+        harness.provide(replace(certificate, names=("*.internal",)), **providers)
+        await harness.time.until(lambda: with_tls() == {"llm.internal"})
+    finally:
+        await harness.end()
+
+
+async def test_writes_are_counted_by_what_came_of_them(harness: Harness) -> None:
+    harness.provide(alpha=f"https://{HOST}/v1")
+    harness.start()
+    await harness.until_found("Meshed")
+    assert [harness.count(kind, "applied") for kind in ("ServiceEntry", "VirtualService")] == [1, 1]
+    for status, outcome in ((403, "not_permitted"), (409, "conflict"), (400, "not_taken"), (503, "away")):
+        error = ApiError(status, "refused")
+
+        def refuse(method: str, _path: str, error: ApiError = error) -> None:
+            if method == "PATCH":
+                raise error
+
+        harness.api.refuse = refuse
+        harness.provide(alpha=f"https://{outcome.replace('_', '-')}.example/v1")
+        await harness.time.until(partial(_counted, harness, outcome))
+    harness.api.refuse = lambda _method, _path: None
+    harness.provide()
+    await harness.time.until(lambda: not harness.api.objects)
+    assert [harness.count(kind, "removed") for kind in ("ServiceEntry", "VirtualService")] == [1, 1]
+
+
+def _counted(harness: Harness, outcome: str) -> bool:
+    return harness.count("ServiceEntry", outcome) > 0
 
 
 async def test_another_replica_writes_nothing(harness: Harness) -> None:
