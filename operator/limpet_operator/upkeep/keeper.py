@@ -186,8 +186,13 @@ class IstioKeeper:
         for came, text in news(self._conflicts, found.conflicts):
             _log.log(logging.WARNING if came else logging.INFO, "%s: %s", "conflict" if came else "settled", text)
         self._conflicts = found.conflicts
-        self._targets = {each.key: each for each in found.objects}
-        self._wanted = {each.key: step_of(each, self._settings.app_namespaces) for each in found.objects}
+        # The same object as before where it is equal: comparing it again and again would cost more than all else.
+        before = self._targets
+        self._targets = {
+            each.key: old if (old := before.get(each.key)) == each and old is not None else each
+            for each in found.objects
+        }
+        self._wanted = {key: step_of(each, self._settings.app_namespaces) for key, each in self._targets.items()}
 
     def _settle(self, to_write: Mapping[IstioKey, Step]) -> dict[IstioKey, Step]:
         """What to remove of what there is, after noting what sidecars have had time for."""

@@ -38,7 +38,7 @@ class UpkeepIntervals:
 
 
 class _Applied(NamedTuple):
-    """What was applied last, and the version that it made: others may add fields of their own to it."""
+    """What was applied last, or found there, and the version that has it: others may add fields of their own to it."""
 
     body: Mapping[str, Any]
     version: str
@@ -101,7 +101,11 @@ class IstioWrites:
         applied = self._applied.get(target.key)
         if applied is not None and applied.version == raw["metadata"]["resourceVersion"] and applied.body == body:
             return True
-        return is_ours(raw, self._settings.gateway) and is_as_wanted(raw, body)
+        if not (is_ours(raw, self._settings.gateway) and is_as_wanted(raw, body)):
+            return False
+        # The next look is cheap: an object of mode sidecar has a route for each host.
+        self._applied[target.key] = _Applied(body, raw["metadata"]["resourceVersion"])
+        return True
 
     async def try_to(self, key: IstioKey, target: IstioObject | None) -> None:
         """Apply the object, None: delete it. What comes of it is remembered; nothing is raised."""
