@@ -159,7 +159,6 @@ class Outcomes:
                     _log.exception("an access log entry could not be used; please report this")
                     self._metrics.failures.inc()
             self._spending.settle()
-            self._metrics.flush()
         return b""
 
     def _learn_from(self, entry: Entry) -> None:

@@ -1,41 +1,20 @@
 """The metrics of the data plane, only noted on the path of a request. Labels come from closed lists and the catalog."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from limpet_extproc.telemetry.activity_metrics import ActivityMetrics
 from limpet_extproc.telemetry.answer_times import AnswerTimes
+from limpet_extproc.telemetry.collectors import Count, Spread
 from limpet_extproc.telemetry.health_metrics import HealthMetrics
 from limpet_extproc.telemetry.hold_metrics import HoldMetrics
 from limpet_extproc.telemetry.price_metrics import PriceMetrics
 from limpet_extproc.telemetry.speed_metrics import SpeedMetrics
 
 _ADDED_SECONDS: Final = (0.0001, 0.0002, 0.0003, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25, 1.0)
-
-
-class Count:
-    """A counter for the path of a request: sums by labels, handed to the client library when flushed."""
-
-    def __init__(self, name: str, what: str, labels: list[str], registry: CollectorRegistry) -> None:
-        self._counter = Counter(name, what, labels, registry=registry)
-        self._inc: dict[tuple[str, ...], Callable[[float], None]] = {}
-        self._sums: dict[tuple[str, ...], float] = {}
-
-    def add(self, amount: float, *labels: str) -> None:
-        """Count `amount` under these labels."""
-        self._sums[labels] = self._sums.get(labels, 0.0) + amount
-
-    def flush(self) -> None:
-        """Hand the sums to the client library."""
-        for labels, amount in self._sums.items():
-            inc = self._inc.get(labels)
-            if inc is None:
-                inc = self._inc[labels] = self._counter.labels(*labels).inc
-            inc(amount)
-        self._sums.clear()
 
 
 _COUNTS: Final[Mapping[str, tuple[str, list[str]]]] = {
@@ -107,7 +86,6 @@ class WorkerMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
         counts = {name: Count(name, what, labels, registry) for name, (what, labels) in _COUNTS.items()}
-        self._counts = tuple(counts.values())
         self.decisions = counts["limpet_decisions"]
         self.observed_decisions = counts["limpet_observed_decisions"]
         self.unrecognised = counts["limpet_unrecognised_turns"]
@@ -129,11 +107,12 @@ class WorkerMetrics:
         self.unbilled = counts["limpet_unbilled_requests"]
         self.added_s: list[float] = []
         """Seconds from Envoy's message to our answer, since the last flush."""
-        self._added_seconds = Histogram(
+        self._added_seconds = Spread(
             "limpet_added_seconds",
             "Seconds that ext_proc takes for a decision, from Envoy's message to the answer.",
-            registry=registry,
-            buckets=_ADDED_SECONDS,
+            (),
+            _ADDED_SECONDS,
+            registry,
         )
         self.failures = Counter(
             "limpet_extproc_failures",
@@ -186,10 +165,7 @@ class WorkerMetrics:
         self._limits_shown = used.keys()
 
     def flush(self) -> None:
-        """Hand what was noted to the client library; on the thread that notes."""
-        for count in self._counts:
-            count.flush()
+        """Count what was noted in `added_s`; on the thread that notes."""
         for seconds in self.added_s:
-            self._added_seconds.observe(seconds)
+            self._added_seconds.add(seconds)
         self.added_s.clear()
-        self.answer_times.flush()

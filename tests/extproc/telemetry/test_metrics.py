@@ -61,7 +61,7 @@ def test_two_workers_in_one_process_do_not_share_counters() -> None:
     assert other.registry.get_sample_value("limpet_extproc_failures_total") == 0
 
 
-def test_what_is_noted_shows_when_it_is_flushed_once() -> None:
+def test_decisions_and_the_time_they_took_show_once() -> None:
     metrics = WorkerMetrics(CollectorRegistry())
     for _ in range(3):
         metrics.decisions.add(1, "sticky.hit")
