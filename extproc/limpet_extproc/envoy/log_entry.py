@@ -4,6 +4,7 @@ from email.utils import parsedate_to_datetime
 from math import isfinite
 from typing import Any, Final, TypeAlias
 
+import msgspec
 from envoy.config.core.v3.base_pb2 import RequestMethod
 from envoy.data.accesslog.v3 import accesslog_pb2
 from google.protobuf.wrappers_pb2 import StringValue
@@ -59,9 +60,45 @@ _CLIENT_BUFFER_BYTES: Final = 256 * 1024
 `initial_stream_window_size`, by HTTP/1.1 more. An answer that stalls after it may stall because of the client."""
 
 
+UNDER_WAY: Final = accesslog_pb2.AccessLogType.DownstreamPeriodic
+"""The type of an entry of a request that goes on."""
+
+
+class EntryTimes(msgspec.Struct, frozen=True, gc=False):
+    """When what happened, in seconds after the request had begun to come; None: it has not, or is not known."""
+
+    ended_s: float
+    sent_s: float | None
+    """The first byte went to the provider that was tried last; the next two are when its first and its last came."""
+    came_s: float
+    came_whole_s: float | None
+    first_byte_s: float | None
+    """The first byte went to the client."""
+    first_token_later_s: float
+    """How much later than its first byte the answer's first token came, where it is streamed; 0: no later."""
+
+
+def times_of(common: Common, *, streamed: bool) -> EntryTimes:
+    """The times of an entry."""
+    later_s = 0.0
+    if streamed and TRAIL_METADATA in (noted := common.metadata.filter_metadata):
+        later_ms = noted[TRAIL_METADATA].fields[TRAIL_FIRST_TOKEN_MS].number_value
+        later_s = later_ms / 1000 if isfinite(later_ms) and later_ms > 0 else 0.0
+    has = common.HasField
+    return EntryTimes(
+        in_seconds(common.duration),
+        in_seconds(common.time_to_first_upstream_tx_byte) if has("time_to_first_upstream_tx_byte") else None,
+        in_seconds(common.time_to_first_upstream_rx_byte),
+        in_seconds(common.time_to_last_upstream_rx_byte) if has("time_to_last_upstream_rx_byte") else None,
+        in_seconds(common.time_to_first_downstream_tx_byte) if has("time_to_first_downstream_tx_byte") else None,
+        later_s,
+    )
+
+
 def record_of(common: Common) -> Record | None:
     """The record of the decision; None if there was none, or another version wrote it."""
-    text = common.metadata.filter_metadata[RECORD_METADATA].fields[RECORD_TEXT].string_value
+    noted = common.metadata.filter_metadata
+    text = noted[RECORD_METADATA].fields[RECORD_TEXT].string_value if RECORD_METADATA in noted else ""
     return records.decode(text) if text else None
 
 
@@ -117,7 +154,8 @@ def attempts_of(entry: Entry, record: Record | None, now_s: float) -> tuple[tupl
     """All attempts of the request, and by provider the seconds that it asked to wait for its limit."""
     common = entry.common_properties
     last = last_attempt(entry)
-    fields = common.metadata.filter_metadata[TRAIL_METADATA].fields
+    noted = common.metadata.filter_metadata
+    fields = noted[TRAIL_METADATA].fields if TRAIL_METADATA in noted else {}
     if not fields and common.upstream_request_attempt_count <= 1:
         if not last.provider:
             return (), {}
@@ -144,9 +182,10 @@ def attempts_of(entry: Entry, record: Record | None, now_s: float) -> tuple[tupl
 def last_attempt(entry: Entry) -> trail.LastAttempt:
     """How the last attempt ended, by its status and Envoy's flags alone."""
     status, common = entry.response.response_code.value, entry.common_properties
-    flags = common.response_flags
-    # Nearly all have none.
-    flagged = next((cause for flag, cause in _BY_FLAG if getattr(flags, flag)), None) if flags.ByteSize() else None
+    flagged = None
+    if common.HasField("response_flags"):  # nearly all have none
+        flags = common.response_flags
+        flagged = next((cause for flag, cause in _BY_FLAG if getattr(flags, flag)), None)
     # A refusal of our own has no host and is not an attempt; an attempt that reached no host has a flag.
     provider = common.upstream_cluster if common.HasField("upstream_remote_address") or flagged else ""
     if flagged is not None:
@@ -198,13 +237,13 @@ def retry_after_s(text: str, now_s: float) -> float | None:
     return seconds if isfinite(seconds) and seconds > 0 else None
 
 
-def timing(entry: Entry, record: Record | None, usage: TokenUsage | None) -> Timing | None:
-    """How long the attempt that answered took; None where it cannot be told.
+def timing(times: EntryTimes, sent_bytes: int, record: Record | None, usage: TokenUsage | None) -> Timing | None:
+    """How long the attempt that answered took, which sent so much to the client; None where it cannot be told.
 
     A stream begins with the first token of its completion: some vendors send comments or an empty event before it.
     """
-    common, sent = entry.common_properties, entry.response.response_body_bytes
-    begun_s = in_seconds(common.time_to_first_upstream_rx_byte) - in_seconds(common.time_to_first_upstream_tx_byte)
+    asked_s = times.sent_s or 0.0
+    begun_s = times.came_s - asked_s
     if record is None or begun_s <= 0:
         return None
     known = usage is not None and usage.cached is not None
@@ -213,29 +252,22 @@ def timing(entry: Entry, record: Record | None, usage: TokenUsage | None) -> Tim
     else:
         work = work_tokens(usage.prompt, usage.cached, usage.output, streamed=record.streamed)
     # Beyond it a client that reads slowly holds the provider up.
-    in_time = sent < _CLIENT_BUFFER_BYTES
-    ended_s = max(answered_s(common), begun_s)
+    in_time = sent_bytes < _CLIENT_BUFFER_BYTES
+    ended_s = max(answered_s(times), begun_s)
     if not record.streamed:
         return Timing(ended_s, work, known=known) if in_time else None
-    later_ms = common.metadata.filter_metadata[TRAIL_METADATA].fields[TRAIL_FIRST_TOKEN_MS].number_value
-    if isfinite(later_ms) and later_ms > 0:
-        begun_s += later_ms / 1000
-    return Timing(begun_s, work, max(0.0, ended_s - begun_s), sent if in_time else 0, known)
+    begun_s += times.first_token_later_s
+    return Timing(begun_s, work, max(0.0, ended_s - begun_s), sent_bytes if in_time else 0, known)
 
 
-def answered_s(common: Common) -> float:
+def answered_s(times: EntryTimes) -> float:
     """From the first byte sent to the provider to the last one back, in the attempt that answered."""
-    return in_seconds(common.time_to_last_upstream_rx_byte) - in_seconds(common.time_to_first_upstream_tx_byte)
+    return (times.came_whole_s or 0.0) - (times.sent_s or 0.0)
 
 
-def client_waited_s(common: Common, *, streamed: bool) -> tuple[float, float]:
-    """From the request to the first byte of the answer, or its first token where it is streamed; and to its end."""
-    first_s, whole_s = in_seconds(common.time_to_first_downstream_tx_byte), in_seconds(common.duration)
-    if streamed:
-        later_ms = common.metadata.filter_metadata[TRAIL_METADATA].fields[TRAIL_FIRST_TOKEN_MS].number_value
-        if isfinite(later_ms) and later_ms > 0:
-            first_s += later_ms / 1000
-    return min(first_s, whole_s), whole_s
+def client_waited_s(times: EntryTimes) -> float:
+    """From the request to the first byte of the answer, or its first token where it is streamed."""
+    return min((times.first_byte_s or 0.0) + times.first_token_later_s, times.ended_s)
 
 
 def in_seconds(duration: Any) -> float:

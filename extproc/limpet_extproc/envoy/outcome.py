@@ -9,7 +9,6 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
-from envoy.data.accesslog.v3 import accesslog_pb2
 from envoy.service.accesslog.v3 import als_pb2
 from google.protobuf.message import DecodeError
 
@@ -23,7 +22,7 @@ from limpet_extproc.envoy.activity_entry import EndedRequest
 from limpet_extproc.envoy.cluster_names import ClusterNames
 from limpet_extproc.envoy.decision_line import RequestSummary
 from limpet_extproc.envoy.limited_requests import LimitedRequests, RequestName, name_of
-from limpet_extproc.envoy.log_entry import Common, Entry
+from limpet_extproc.envoy.log_entry import Common, Entry, EntryTimes
 from limpet_extproc.envoy.remembering import Remembering
 from limpet_extproc.envoy.usage import TokenUsage
 from limpet_extproc.memory import Memory
@@ -174,7 +173,7 @@ class Outcomes:
             return
         attempts, waits_s = log_entry.attempts_of(entry, record, now_s)
         age_s = max(0.0, now_s - record.started_s) if record is not None else 0.0
-        if common.access_log_type == accesslog_pb2.AccessLogType.DownstreamPeriodic:
+        if common.access_log_type == log_entry.UNDER_WAY:
             self._count_failures(record, attempts, waits_s, now_s, age_s, ended=False)
             self._limited.under_way(record, attempts)
             self._note_objects(common, record)
@@ -194,12 +193,13 @@ class Outcomes:
         for attempt in attempts:
             self._count(attempt)
         answer_bytes = entry.response.response_body_bytes
+        times = log_entry.times_of(common, streamed=record is not None and record.streamed)
         bill, reported = self._spending.count(provider, outcome, record, usage, answer_bytes), usage
         finding = None
         if not provider or outcome != "ok":
             usage = None
         else:
-            self._succeeded(entry, provider, record, usage, age_s)
+            self._succeeded(times, answer_bytes, provider, record, usage, age_s)
             finding = self._finding(record, attempts, usage)
         if not at_once:
             self._end_trial(record, attempts, age_s)
@@ -208,7 +208,7 @@ class Outcomes:
             self._remembering.ended(record, attempts, usage, str(finding or ""))
             self._note_objects(common, record)
         if self._shows:
-            self._show(entry, EndedRequest(reason, record, attempts, reported, finding, bill))
+            self._show(entry, EndedRequest(reason, times, record, attempts, reported, finding, bill))
 
     def _without_usage(
         self, entry: Entry, provider: str, record: Record | None, attempts: tuple[Attempt, ...]
@@ -227,7 +227,7 @@ class Outcomes:
         if reason == "answered.health":
             return  # load balancers check every few seconds; their lines would hide all others
         if self._shows:
-            self._show(entry, EndedRequest(reason))
+            self._show(entry, EndedRequest(reason, log_entry.times_of(entry.common_properties, streamed=False)))
 
     def _show(self, entry: Entry, ended: EndedRequest) -> None:
         if self._verbose is not None:
@@ -238,27 +238,30 @@ class Outcomes:
             self._tell(entry, ended)
 
     def _succeeded(
-        self, entry: Entry, provider: str, record: Record | None, usage: TokenUsage | None, age_s: float
+        self,
+        times: EntryTimes,
+        answer_bytes: int,
+        provider: str,
+        record: Record | None,
+        usage: TokenUsage | None,
+        age_s: float,
     ) -> None:
         if record is not None and not record.model:
             return  # it shows nothing of any model
         model = record.model if record else ""
         is_turn = record is None or record.kind == "conversation"
         # What else is asked for takes as long as it takes.
-        timing = log_entry.timing(entry, record, usage) if is_turn else None
+        timing = log_entry.timing(times, answer_bytes, record, usage) if is_turn else None
         self._tracker.apply(AttemptSucceeded(provider, model, timing, age_s))
         self._complaints.resolve(provider, model, record.api if record else "")
-        streamed = record is not None and record.streamed
-        self._metrics.answer_times.add(
-            provider, model, *log_entry.client_waited_s(entry.common_properties, streamed=streamed)
-        )
+        self._metrics.answer_times.add(provider, model, log_entry.client_waited_s(times), times.ended_s)
         if usage is not None:
             self._count_tokens(usage, provider, model)
+            if is_turn:
+                seconds, estimated = log_entry.answered_s(times), record.prompt_tokens if record else 0
+                self._tracker.apply(AnswerGenerated(provider, usage.output, seconds, model, usage.prompt, estimated))
         elif is_turn:
             self._metrics.unreported.add(1, provider)
-        if is_turn and usage is not None:
-            seconds, estimated = log_entry.answered_s(entry.common_properties), record.prompt_tokens if record else 0
-            self._tracker.apply(AnswerGenerated(provider, usage.output, seconds, model, usage.prompt, estimated))
 
     def _finding(
         self, record: Record | None, attempts: tuple[Attempt, ...], usage: TokenUsage | None

@@ -40,29 +40,33 @@ def read(noted: Mapping[str, Any]) -> TokenUsage | None:
 
     The numbers are the provider's, and are not taken further than they can be true: a part is no more than the whole.
     """
-    numbers = {
-        key: int(number) if 0.0 <= (number := value.number_value) <= MAX_TOKENS else _tokens(number)
-        for key, value in noted.items()
-        if value.HasField("number_value")
-    }
-    prompt = numbers.get(USAGE_PROMPT)
+    prompt = _tokens(noted, USAGE_PROMPT)
     if prompt is None:
         return None
-    output = numbers.get(USAGE_OUTPUT, 0)
-    written = _part(numbers.get(USAGE_WRITTEN), prompt)
+    output = _tokens(noted, USAGE_OUTPUT) or 0
+    written = _part(noted, USAGE_WRITTEN, prompt)
     return TokenUsage(
         prompt,
-        _part(numbers.get(USAGE_CACHED), prompt),
+        _part(noted, USAGE_CACHED, prompt),
         output,
         written,
-        _part(numbers.get(USAGE_WRITTEN_LONG), written or 0),
-        _part(numbers.get(USAGE_REASONING), output),
+        _part(noted, USAGE_WRITTEN_LONG, written or 0),
+        _part(noted, USAGE_REASONING, output),
     )
 
 
-def _tokens(number: float) -> int:
+def _tokens(noted: Mapping[str, Any], key: str) -> int | None:
+    if key not in noted:  # to ask for it would add it
+        return None
+    value = noted[key]
+    number: float = value.number_value
+    if 0.0 < number <= MAX_TOKENS:
+        return int(number)
+    if not value.HasField("number_value"):
+        return None
     return int(min(max(0.0, number), MAX_TOKENS)) if number == number else 0
 
 
-def _part(tokens: int | None, whole: int) -> int | None:
+def _part(noted: Mapping[str, Any], key: str, whole: int) -> int | None:
+    tokens = _tokens(noted, key)
     return None if tokens is None else min(tokens, whole)

@@ -28,8 +28,15 @@ def told(lane: Lane | None = None, record: Record | None = RECORD, **fields: Any
     provider = logged.common_properties.upstream_cluster
     found = bill(lane, provider, record, usage) if lane and record and usage else None
     logged.common_properties.start_time.FromMilliseconds(int(NOW * 1000))
-    ended = EndedRequest(log_entry.reason_of(logged, record), record, attempts, usage, None, found)
+    reason = log_entry.reason_of(logged, record)
+    ended = replace(ended_of(logged, reason, record), attempts=attempts, usage=usage, bill=found)
     return activity_record(logged, ended, lane, "0f01", "gateway-0")
+
+
+def ended_of(logged: Any, reason: str, record: Record | None = None) -> EndedRequest:
+    """Of a request without attempts."""
+    times = log_entry.times_of(logged.common_properties, streamed=record is not None and record.streamed)
+    return EndedRequest(reason, times, record)
 
 
 def test_an_answer_is_told_with_who_gave_it_its_tokens_and_its_dollars(make: Make) -> None:
@@ -83,7 +90,7 @@ def test_attempts_have_their_times_and_causes() -> None:
     common.time_to_last_upstream_rx_byte.FromMilliseconds(900)
     common.metadata.filter_metadata["limpet.trail"].update({"all_began_ms": "250 "})
     attempts, _ = log_entry.attempts_of(built, RECORD, NOW)
-    got = activity_record(built, EndedRequest("first.scored", RECORD, attempts), None, "1", "g")
+    got = activity_record(built, replace(ended_of(built, "first.scored", RECORD), attempts=attempts), None, "1", "g")
     first, second = got.attempts
     assert (first.provider, first.outcome, first.status, first.cause) == ("a", "failed", 401, "CredentialRefused")
     assert (first.begun_s, round(first.took_s or 0, 6)) == (0.01, 0.24)
@@ -108,7 +115,7 @@ def test_nothing_that_a_provider_says_is_in_a_record(said: str, cause: str) -> N
 def test_a_key_in_a_path_that_nobody_serves_is_blanked() -> None:
     built = entry(record=None, provider="", usage=None)
     built.request.path = "/sk-abcdefghijklmnop1234/v1/chat"
-    got = activity_record(built, EndedRequest("refused.unknown_path"), None, "1", "g")
+    got = activity_record(built, ended_of(built, "refused.unknown_path"), None, "1", "g")
     assert got.path == "/[key]/v1/chat"
 
 
@@ -127,7 +134,7 @@ def test_the_path_of_a_request_that_was_read_is_that_of_the_api(noted: str, sent
     built.request.path = sent
     if noted:
         built.common_properties.filter_state_objects[PATH_STATE].Pack(StringValue(value=noted))
-    assert activity_record(built, EndedRequest("sticky.hit", RECORD), None, "1", "g").path == path
+    assert activity_record(built, ended_of(built, "sticky.hit", RECORD), None, "1", "g").path == path
 
 
 def test_a_refusal_is_told_with_what_was_wrong() -> None:
@@ -156,7 +163,7 @@ def test_a_refusal_by_a_key_is_told_with_its_client_and_limit(details: str, name
 def test_the_path_is_told_without_its_query_and_not_beyond_its_bound() -> None:
     built = entry(record=None, provider="", usage=None)
     built.request.path = "/v1/" + "x" * 300 + "?key=secret"
-    path = activity_record(built, EndedRequest("refused.unknown_path"), None, "1", "g").path
+    path = activity_record(built, ended_of(built, "refused.unknown_path"), None, "1", "g").path
     assert (len(path), "secret" in path) == (200, False)
 
 
