@@ -62,31 +62,31 @@ HeadChange = ExpectHeads | NoteHeads | DropHeads
 
 
 def table_changed(table: HeadTable, change: HeadChange) -> HeadTable:
-    """The table after a change, by the rules of `redis.head_script`."""
-    rows, provider = dict(table), change.provider
-    for each in change.hashes:
-        key = each, provider
-        before = rows.get(key)
-        match change:
-            case ExpectHeads(now_s=now_s):
-                rows.pop(key, None)
-                rows[key] = _expected(before or HeadRow(each, provider, 0.0), now_s)
-            case NoteHeads(until_s=until_s):
-                rows.pop(key, None)
+    """The table after a change, by the rules of `redis.head_script`; the one before is not to be used any more."""
+    match change:
+        case NoteHeads(hashes, provider, until_s, now_s):
+            for each in hashes:
+                before = table.pop((each, provider), None)
                 if before is None:
-                    rows[key] = HeadRow(each, provider, until_s)
+                    row = HeadRow(each, provider, until_s)
                 else:
-                    rows[key] = HeadRow(each, provider, max(before.until_s, until_s), 0.0, before.first_turns)
-            case DropHeads():
+                    row = HeadRow(each, provider, max(before.until_s, until_s), 0.0, before.first_turns)
+                table[each, provider] = row
+        case ExpectHeads(hashes, provider, now_s):
+            for each in hashes:
+                before = table.pop((each, provider), None)
+                table[each, provider] = _expected(before or HeadRow(each, provider, 0.0), now_s)
+        case DropHeads(hashes, provider):
+            for each in hashes:
+                before = table.get((each, provider))
                 if before is not None and before.until_s:
-                    rows[key] = replace(before, pending_s=0.0)
+                    table[each, provider] = replace(before, pending_s=0.0)
                 else:
-                    rows.pop(key, None)
-    if isinstance(change, DropHeads):
-        return rows
-    if not any(row.is_known(change.now_s) for row in reversed(rows.values())):
+                    table.pop((each, provider), None)
+            return table
+    if not any(row.is_known(now_s) for row in reversed(table.values())):
         return {}
-    return rows if len(rows) <= MOST_ROWS else _bounded(rows, change.now_s)
+    return table if len(table) <= MOST_ROWS else _bounded(table, now_s)
 
 
 def _expected(row: HeadRow, now_s: float) -> HeadRow:

@@ -49,8 +49,9 @@ class InProcessHeads:
     def _change(self, change: HeadChange) -> None:
         key = change.hashes[0]
         before = self._tables.pop(key, {})
+        self._rows -= len(before)
         table = table_changed(before, change)
-        self._rows += len(table) - len(before)
+        self._rows += len(table)
         if table:
             self._tables[key] = table
         while self._rows > self._max:

@@ -38,7 +38,7 @@ class SlidingMinute:
     def take_back(self, amount: int, added_s: float) -> None:
         """Take off up to this much of what was added at that time, as far as it still counts."""
         second = floor(added_s)
-        for each in self._seconds:
+        for each in reversed(self._seconds):  # mostly one of the last
             if each[0] == second:
                 less = min(amount, each[1])
                 each[1] -= less

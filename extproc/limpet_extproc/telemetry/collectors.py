@@ -55,7 +55,7 @@ class Spread(Collector):
         self._what = what
         self._labelnames = tuple(labels)
         self._bounds = tuple(bounds)
-        self._written = [floatToGoString(bound) for bound in (*bounds, float("inf"))]
+        self._written = [floatToGoString(bound) for bound in (*bounds, float("inf"))]  # type: ignore[no-untyped-call]
         self._found: dict[Labels, list[float]] = {}
         """By labels: how many lie between each two bounds, then the sum of all."""
         if not labels:

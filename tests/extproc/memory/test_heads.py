@@ -217,7 +217,7 @@ def test_the_script_follows_the_rules(shared_redis: RedisServer, numbers: Iterat
         @settings(max_examples=150, deadline=None)
         @given(st.lists(_CHANGES, max_size=4))
         def check(batches: list[list[HeadChange]]) -> None:
-            key, table = next(numbers).to_bytes(8, "big"), no_rows
+            key, table = next(numbers).to_bytes(8, "big"), no_rows.copy()
             for changes in filter(None, batches):
                 table = reduce(table_changed, changes, table)
                 (value,) = runner.run(
@@ -231,7 +231,7 @@ def test_the_script_follows_the_rules(shared_redis: RedisServer, numbers: Iterat
                     assert [*found.values()] == [*table.values()]
                 else:  # Redis lets it go at once, or in a moment
                     shared_redis.run("DEL", redis_key(HEADS + key))
-                    table = no_rows
+                    table = no_rows.copy()
 
         try:
             check()
