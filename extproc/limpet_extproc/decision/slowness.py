@@ -6,7 +6,7 @@ answer enters it late, so that the answers that are judged are not yet part of i
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal, NamedTuple
 
@@ -172,25 +172,26 @@ def is_slow_still(pace: UsualPace, now_s: float) -> bool:
     return any(part.slow_still for part in pace.recent[-1].parts)
 
 
-def _durations(timing: Timing, thresholds: SlownessThresholds) -> Iterator[tuple[_Kind, float, float]]:
+def _durations(timing: Timing, thresholds: SlownessThresholds) -> list[tuple[_Kind, float, float]]:
     """Each with how much longer than usual it has to be at least, to be slow."""
-    part: Literal["first_token", "whole"] = "whole" if timing.rest_s is None else "first_token"
-    kind = _Kind(part, bisect_right(_SIZES, timing.work_tokens), timing.known)
-    yield kind, timing.first_byte_s, thresholds.beyond_s
-    if timing.rest_s is not None and timing.rest_bytes > 0:
-        kib = timing.rest_bytes / 1024
-        yield (
-            _Kind("rest", bisect_right(_REST_SIZES, timing.rest_bytes), True),
-            timing.rest_s / kib,
-            (thresholds.beyond_s / kib),
-        )
+    size = bisect_right(_SIZES, timing.work_tokens)
+    if timing.rest_s is None:
+        return [(_Kind("whole", size, timing.known), timing.first_byte_s, thresholds.beyond_s)]
+    first = _Kind("first_token", size, timing.known), timing.first_byte_s, thresholds.beyond_s
+    if timing.rest_bytes <= 0:
+        return [first]
+    kib = timing.rest_bytes / 1024
+    rest = _Kind("rest", bisect_right(_REST_SIZES, timing.rest_bytes), True)
+    return [first, (rest, timing.rest_s / kib, thresholds.beyond_s / kib)]
 
 
 def _judged(kind: _Kind, seconds: float, beyond_s: float, usual: Baseline, thresholds: SlownessThresholds) -> _Duration:
     median_s, least_s = usual.median_s, usual.median_s + beyond_s
+    if seconds <= least_s:  # nearly always
+        return _Duration(kind, seconds, False, False, False)
     times_median = thresholds.times_median if kind.known else thresholds.times_median_unknown
-    slow = seconds > max(usual.p95_s * thresholds.times_p95, median_s * times_median, least_s)
-    slow_still = seconds > max(usual.p95_s * thresholds.times_p95, median_s * thresholds.good_times_median, least_s)
+    slow = seconds > max(usual.p95_s * thresholds.times_p95, median_s * times_median)
+    slow_still = seconds > max(usual.p95_s * thresholds.times_p95, median_s * thresholds.good_times_median)
     very_slow = slow and seconds > median_s * thresholds.very_slow_times_median
     return _Duration(kind, seconds, slow, very_slow, slow_still)
 
@@ -204,10 +205,10 @@ def _entering(
     """How many of the oldest are judged no longer, and enter their baselines now."""
     if not recent:
         return 0
-    settled = all(baselines[part.kind].samples >= _SETTLED for part in recent[-1].parts)
     # Twice as many, as only some of them may be streams.
-    waiting = len(recent) - 2 * thresholds.recent
-    entering = waiting if waiting >= (_BATCH if settled else 1) else 0
+    waiting = entering = max(0, len(recent) - 2 * thresholds.recent)
+    if 0 < waiting < _BATCH and all(baselines[part.kind].samples >= _SETTLED for part in recent[-1].parts):
+        entering = 0
     while entering < len(recent) and recent[entering].at_s < now_s - thresholds.recent_s:
         entering += 1
     return entering

@@ -68,7 +68,8 @@ def after_output(speed: AnswerSpeed, tokens: int, seconds: float) -> AnswerSpeed
         return speed
     rate = tokens / seconds
     average = speed.tokens_per_s or rate
-    return msgspec.structs.replace(speed, tokens_per_s=average + _ALPHA * (rate - average))
+    average += _ALPHA * (rate - average)
+    return AnswerSpeed(speed.answers, speed.first_token_s, speed.streamed, average, speed.at_s)
 
 
 def after_outage(speed: AnswerSpeed) -> AnswerSpeed:

@@ -226,9 +226,11 @@ class ProviderTracker:
     def _answers(
         self, scope: HealthScope, now_s: float, age_s: float, *, of_this_gateway: bool, slow: bool = False
     ) -> bool:
+        state = before = self._health.state(scope)
+        if before is HEALTHY and not self._disputes.known:
+            return False  # nearly always
         if not of_this_gateway and self._disputes.found_unwell(scope, now_s):
             return False
-        state = before = self._health.state(scope)
         changed = False
         if before is not HEALTHY:
             failing = error_rate.still_failing(self._windows.get(scope, error_rate.EMPTY_WINDOW))
@@ -285,6 +287,7 @@ class ProviderTracker:
     def _succeeded(self, event: AttemptSucceeded, now_s: float, *, of_this_gateway: bool) -> bool:
         provider, timing = event.provider, event.timing
         whole, one = (provider, ""), (provider, event.model)
+        scopes = (whole, one) if event.model else (whole,)
         self._last_answer_s[whole] = self._last_answer_s[one] = self._last_asked_s[one] = now_s
         pace = self._paces.get(one, slowness.UNKNOWN_PACE)
         slow = False
@@ -292,14 +295,14 @@ class ProviderTracker:
             pace = slowness.after_answer(pace, now_s, timing)
             slow = slowness.is_slow_still(pace, now_s)
         changed = False
-        for scope in dict.fromkeys((whole, one)):
+        for scope in scopes:
             changed |= self._answers(
                 scope, now_s, event.age_s, of_this_gateway=of_this_gateway, slow=slow and scope == one
             )
         if of_this_gateway:
             self._speeds.began(provider, event.model, timing, now_s)
             self._learn(provider, now_s, failed=False)
-            for scope in dict.fromkeys((whole, one)):
+            for scope in scopes:
                 self._count(scope, now_s, failed=False)
             self._paces[one] = pace
             if slow and (cause := slowness.why_slow(pace)):
