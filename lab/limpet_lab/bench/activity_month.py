@@ -4,7 +4,6 @@ A copy is whole days later, so it has the same kinds, and the roll-ups that the 
 its records. Ids and conversations are the copy's own, in columns and in the encoded record. Indexes are made at last.
 """
 
-import hashlib
 import struct
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +14,7 @@ from sqlalchemy import Connection
 
 from limpet_activity.store.databases import Database
 from limpet_activity.store.retention import KeepLimits
-from limpet_activity.store.rollups import MINUTES_KEPT_S
+from limpet_activity.store.rollups import MINUTE_S, MINUTES_KEPT_S
 from limpet_activity.store.sql_store import SqlStore
 from limpet_activity.store.tables import ROLLED_UP, records
 from limpet_activity.store.writing import partition_of, set_counter
@@ -29,6 +28,8 @@ _AT_ONCE: Final = 10
 """Batches in a transaction, as in `limpet_activity.intake`."""
 _FEW: Final = (2.4, 11.6, 24.3)
 """When requests came that are like no other, in days of the month."""
+_MINUTES_FROM: Final = DAYS - MINUTES_KEPT_S // DAY_S
+"""The day from which roll-ups by minute are still there."""
 _SETTLED_S: Final = 2 * 3600
 """After its end a day is rolled up as a whole."""
 _CONNECTIONS: Final = 2
@@ -38,23 +39,29 @@ _ID_LENGTH: Final = 32
 _TIME_AT: Final = _ID_AT + _ID_LENGTH + 1
 """Where an encoded record has its id and its time, which are its first fields."""
 
+_FLOAT64: Final = b"\xcb"
+"""What MessagePack begins such a number with."""
+
 _SAME: Final = ", ".join(
     column.name for column in records.columns if column.name not in ("number", "id", "time_s", "conversation", "record")
 )
 _TO: Final = f"(number, id, time_s, conversation, record, {_SAME})"
-_SQLITE_COPY: Final = (
-    f"INSERT INTO records {_TO} SELECT number + :numbers, copied_id(id, :day), time_s + :later,"
-    " copied_name(conversation, :day), copied_record(record, id, time_s + :later, conversation, :day),"
-    f" {_SAME} FROM records WHERE number <= :numbers_of_a_day"
+_MADE: Final = (
+    "(SELECT '{day:02x}' || substr(id, 3) AS made_id,"
+    " substr(conversation, {day} + 1) || substr(conversation, 1, {day}) AS made_conversation, {source}.* FROM {source}"
+    " WHERE number <= {numbers_of_a_day} ORDER BY number) AS of_day"
 )
-_POSTGRESQL_COPY: Final = (
-    f"INSERT INTO {{name}} {_TO} SELECT number + {{numbers}}, made.id, time_s + {{later}}, made.conversation,"
-    " overlay(overlay(overlay(record"
-    f" PLACING convert_to(made.id, 'UTF8') FROM {_ID_AT + 1})"
+"""Rows of the first day, with a copy's id and conversation; keys look like hashes, and turned around they still do."""
+_COPY: Final = (
+    f"INSERT INTO {{target}} {_TO} SELECT number + {{numbers}}, made_id, time_s + {{later}}, made_conversation,"
+    f" {{record}}, {_SAME} FROM {_MADE}"
+)
+_SQLITE_RECORD: Final = "copied_record(record, made_id, time_s + {later}, conversation, made_conversation)"
+_POSTGRESQL_RECORD: Final = (
+    "overlay(overlay(overlay(record"
+    f" PLACING convert_to(made_id, 'UTF8') FROM {_ID_AT + 1})"
     f" PLACING float8send(time_s + {{later}}) FROM {_TIME_AT + 1})"
-    " PLACING convert_to(made.conversation, 'UTF8') FROM position(convert_to(of_day.conversation, 'UTF8') IN record)),"
-    f" {_SAME} FROM {{source}} AS of_day CROSS JOIN LATERAL (SELECT '{{day:02x}}' || substr(of_day.id, 3) AS id,"
-    " md5(of_day.conversation || '{day}') AS conversation) AS made ORDER BY number"
+    " PLACING convert_to(made_conversation, 'UTF8') FROM position(convert_to(conversation, 'UTF8') IN record))"
 )
 _ROLLUPS_COPY: Final = (
     f"INSERT INTO rollups (kind, grain, begin, {', '.join(ROLLED_UP)})"
@@ -101,47 +108,71 @@ def _keep_books(connection: Connection, of_a_day: int, first: int, now_s: float)
         set_counter(connection, name, value)
 
 
+def _copy_of(source: str, target: str, record: str, day: int, of_a_day: int) -> str:
+    """What copies the records of the first day to a later one."""
+    later = day * DAY_S
+    return _COPY.format(
+        source=source,
+        target=target,
+        record=record.format(later=later),
+        day=day,
+        later=later,
+        numbers=day * of_a_day,
+        numbers_of_a_day=of_a_day,
+    )
+
+
 def _rollups_of(day: int, first: int) -> str:
     """What copies those of the first day to a later one; those by minute to the last days alone."""
-    recent = day >= DAYS - MINUTES_KEPT_S // DAY_S
+    recent = day >= _MINUTES_FROM
     return _ROLLUPS_COPY.format(later=day * DAY_S, first=first, grain=60 if recent else 61)
 
 
 def _copy_in_sqlite(database: Database, of_a_day: int, first: int) -> None:
     with database.engine.connect() as connection:
         driver: Any = connection.connection.driver_connection
-        for name, arguments, function in (
-            ("copied_id", 2, _copied_id),
-            ("copied_name", 2, _copied_name),
-            ("copied_record", 5, _copied_record),
-        ):
-            driver.create_function(name, arguments, function, deterministic=True)
+        connection.detach()  # What is set here is for this connection alone.
+        driver.create_function("copied_record", 5, _copied_record, deterministic=True)
         indexes = connection.exec_driver_sql(
-            "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = 'records' AND sql IS NOT NULL"
+            "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = 'records'"
+            " AND sql IS NOT NULL AND sql NOT LIKE '% WHERE %'"  # The others have no row of this month.
         ).all()
+        connection.commit()
+        driver.execute("PRAGMA synchronous = OFF")  # A file that a crash damages is filled anew.
         for name, _ in indexes:
             connection.exec_driver_sql(f"DROP INDEX {name}")
         for day in range(1, DAYS):
-            values = {"numbers": day * of_a_day, "numbers_of_a_day": of_a_day, "day": day, "later": day * DAY_S}
-            connection.exec_driver_sql(_SQLITE_COPY, values)
-            connection.exec_driver_sql(_rollups_of(day, first))
+            connection.exec_driver_sql(_copy_of("records", "records", _SQLITE_RECORD, day, of_a_day))
             connection.commit()
+        _copy_rollups_in_sqlite(connection)
+        connection.commit()
         for _, statement in indexes:
             connection.exec_driver_sql(statement)
-        connection.commit()
+            connection.commit()
 
 
-def _copied_id(name: str, day: int) -> str:
-    return f"{day:02x}{name[2:]}"
+def _copy_rollups_in_sqlite(connection: Connection) -> None:
+    """All days at once, in the order of the table: day by day, each would touch every page of it."""
+    columns = ", ".join(ROLLED_UP)
+    keys = "kind INTEGER, grain INTEGER, begin INTEGER"
+    connection.exec_driver_sql(
+        f"CREATE TEMP TABLE of_a_day ({keys}, {columns}, PRIMARY KEY (kind, grain, begin)) WITHOUT ROWID"
+    )
+    connection.exec_driver_sql("INSERT INTO of_a_day SELECT * FROM rollups ORDER BY kind, grain, begin")
+    connection.exec_driver_sql("DELETE FROM rollups")
+    connection.exec_driver_sql(
+        f"WITH RECURSIVE days (day) AS (SELECT 0 UNION ALL SELECT day + 1 FROM days WHERE day < {DAYS - 1})"
+        f" INSERT INTO rollups (kind, grain, begin, {columns})"
+        f" SELECT r.kind, r.grain, r.begin + day * {DAY_S}, {columns}"
+        " FROM (SELECT DISTINCT kind, grain FROM of_a_day) AS k CROSS JOIN days CROSS JOIN of_a_day AS r"
+        f" ON r.kind = k.kind AND r.grain = k.grain WHERE r.grain > {MINUTE_S} OR day = 0 OR day >= {_MINUTES_FROM}"
+    )
+    connection.exec_driver_sql("DROP TABLE of_a_day")
 
 
-def _copied_name(name: str, day: int) -> str:
-    return hashlib.md5(f"{name}{day}".encode(), usedforsecurity=False).hexdigest()
-
-
-def _copied_record(record: bytes, name: str, time_s: float, conversation: str, day: int) -> bytes:
-    between = record[_TIME_AT + 8 :].replace(conversation.encode(), _copied_name(conversation, day).encode(), 1)
-    return record[:_ID_AT] + _copied_id(name, day).encode() + b"\xcb" + struct.pack(">d", time_s) + between
+def _copied_record(record: bytes, name: str, time_s: float, conversation: str, made: str) -> bytes:
+    between = record[_TIME_AT + 8 :].replace(conversation.encode(), made.encode(), 1)
+    return record[:_ID_AT] + name.encode() + _FLOAT64 + struct.pack(">d", time_s) + between
 
 
 def _copy_in_postgresql(database: Database, of_a_day: int, first: int) -> None:
@@ -149,13 +180,12 @@ def _copy_in_postgresql(database: Database, of_a_day: int, first: int) -> None:
 
     def copy(day: int) -> None:
         name, begin = partition_of(first // DAY_S + day), first + day * DAY_S
-        words = {"name": name, "source": source, "numbers": day * of_a_day, "later": day * DAY_S, "day": day}
         with database.engine.begin() as connection:
             connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
             connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
             connection.exec_driver_sql(f"DROP TABLE IF EXISTS {name}")  # It was made ahead, and has nothing yet.
             connection.exec_driver_sql(f"CREATE TABLE {name} (LIKE records INCLUDING DEFAULTS)")
-            connection.exec_driver_sql(_POSTGRESQL_COPY.format(**words))
+            connection.exec_driver_sql(_copy_of(source, name, _POSTGRESQL_RECORD, day, of_a_day))
             connection.exec_driver_sql(
                 f"ALTER TABLE records ATTACH PARTITION {name} FOR VALUES FROM ({begin}) TO ({begin + DAY_S})"
             )
