@@ -14,7 +14,7 @@ from limpet_activity.store.port import ActivityFilter, Facet
 
 FACETS: Final[tuple[Facet, ...]] = ("provider", "model", "tenant", "reason", "cause", "gateway")
 
-_SHORT: Final = 4
+_SHORT: Final = 3
 """Beginnings of a conversation's key that are shorter mean so many records that its index does not help."""
 
 _UNASKABLE: Final = re.compile("[\x00\ud800-\udfff]")

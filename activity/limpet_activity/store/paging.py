@@ -5,6 +5,7 @@ reads its way through millions that it does not show.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import inf, nextafter
 from typing import Final, NamedTuple
 
 import msgspec
@@ -25,8 +26,8 @@ _MOST_MET: Final = 20_000
 
 _NEWEST: Final = " ORDER BY records.time_s DESC, records.id DESC LIMIT :limit"
 _OLDEST: Final = " ORDER BY records.time_s, records.id LIMIT :limit"
-_OLDER: Final = "(records.time_s < :time OR (records.time_s = :time AND records.id < :id)) AND records.time_s <= :time"
-_NEWER: Final = "(records.time_s > :time OR (records.time_s = :time AND records.id > :id)) AND records.time_s >= :time"
+_OLDER: Final = "(records.time_s < :time OR (records.time_s = :time AND records.id < :id))"
+_NEWER: Final = "(records.time_s > :time OR (records.time_s = :time AND records.id > :id))"
 
 
 class _Window(NamedTuple):
@@ -180,6 +181,15 @@ def _steps(grain: int, begin_s: float, end_s: float) -> dict[str, object]:
     return {"grain": grain, "begin": int(begin_s // grain) * grain, "end": -int(-end_s // grain) * grain}
 
 
+def _from(window: _Window, position: Position | None, *, back: bool) -> tuple[float, float]:
+    """The part of a window that is not yet behind this position."""
+    if position is None:
+        return window.begin_s, window.end_s
+    if back:
+        return window.begin_s, min(window.end_s, nextafter(position.time_s, inf))
+    return max(window.begin_s, position.time_s), window.end_s
+
+
 def _read(
     connection: Connection,
     database: Database,
@@ -189,7 +199,9 @@ def _read(
     way: _Way,
 ) -> list[ActivityRecord]:
     conditions = ["records.time_s >= :begin", "records.time_s < :end", *what.of_records]
-    given = {**values, "begin": window.begin_s, "end": window.end_s, "limit": way.wanted}
+    # An index is entered at one bound of each side, so the position has to be that bound.
+    begin_s, end_s = _from(window, way.position, back=way.back)
+    given = {**values, "begin": begin_s, "end": end_s, "limit": way.wanted}
     tables = ""
     if what.of_kinds:
         tables = " CROSS JOIN kinds"

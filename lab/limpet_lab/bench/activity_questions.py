@@ -85,6 +85,7 @@ def _filters(known: ActivityRecord) -> Sequence[tuple[str, ActivityFilter]]:
         ("one conversation", ActivityFilter(conversation=known.conversation)),
         ("a conversation at one provider", ActivityFilter(conversation=known.conversation, provider=known.provider)),
         ("conversations by 2 digits", ActivityFilter(conversation=known.conversation[:2])),
+        ("conversations by 3 digits", ActivityFilter(conversation=known.conversation[:3])),
         ("conversations by 8 digits", ActivityFilter(conversation=known.conversation[:8])),
     )
 
