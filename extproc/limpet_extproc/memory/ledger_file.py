@@ -19,7 +19,6 @@ KEPT_S: Final = 400 * 24 * HOUR_S
 
 _BUSY_S: Final = 5.0
 """How long another process may be writing."""
-_TRIES: Final = 10
 _AGAIN_S: Final = 0.05
 _VERSION: Final = 2
 
@@ -93,25 +92,28 @@ def _version(database: sqlite3.Connection) -> int:
 
 def _prepare(database: sqlite3.Connection) -> None:
     """For writing. Readers go on meanwhile, and what is written last may be lost with the machine's power."""
-    write_ahead(database, time.sleep)
+    write_ahead(database, time.sleep, time.monotonic)
     database.execute("pragma synchronous = normal")
     if _version(database) == 0:
         database.execute(_TABLE)
         database.execute(f"pragma user_version = {_VERSION}")
 
 
-def write_ahead(database: sqlite3.Connection, sleep: Callable[[float], None]) -> None:
-    """Have it write ahead. Where several begin a file at once, SQLite does not always wait for the other."""
-    for _ in range(_TRIES):
+def write_ahead(database: sqlite3.Connection, sleep: Callable[[float], None], clock: Callable[[], float]) -> None:
+    """Have it write ahead. Where several begin a file at once, SQLite does not always wait for the other.
+
+    Raises sqlite3.OperationalError if the other is not done within the time that SQLite would wait for it.
+    """
+    latest_s = clock() + _BUSY_S
+    while True:
         try:
             database.execute("pragma journal_mode = wal")
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or clock() >= latest_s:
                 raise
             sleep(_AGAIN_S)
         else:
             return
-    database.execute("pragma journal_mode = wal")
 
 
 @contextmanager

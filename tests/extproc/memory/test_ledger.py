@@ -223,6 +223,20 @@ def test_a_file_that_another_process_is_beginning_is_waited_for(tmp_path: Path) 
             if len(waits) == 3:
                 other.rollback()
 
-        write_ahead(database, sleep)
+        write_ahead(database, sleep, lambda: 0.0)
         assert database.execute("pragma journal_mode").fetchone() == ("wal",)
     assert len(waits) == 3
+
+
+def test_a_file_that_another_process_does_not_let_go_of_is_waited_for_no_longer_than_a_lock(tmp_path: Path) -> None:
+    file, now_s = tmp_path / "ledger.sqlite3", 100.0
+
+    def sleep(s: float) -> None:
+        nonlocal now_s
+        now_s += s
+
+    with closing(sqlite3.connect(file)) as other, closing(sqlite3.connect(file, timeout=0)) as database:
+        other.execute("begin exclusive")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            write_ahead(database, sleep, lambda: now_s)
+    assert 105.0 <= now_s < 106.0
