@@ -121,7 +121,7 @@ class LocalActivity:
             *(f"--store=sqlite:///{folder / ACTIVITY_FILE}", f"--page={PAGE_HOST}:{self._place.port}"),
             *(f"--page-token-file={folder / PAGE_TOKEN_FILE}", "--log-level=warning"),
         ]
-        await self._children.start(_NAME, command, umask=_UMASK)
+        await self._children.start(_NAME, command, umask=_UMASK, background=True)
 
     async def keep(
         self,

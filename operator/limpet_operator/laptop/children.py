@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from limpet_operator.laptop.priority import run_in_background
 from limpet_operator.serve.tasks import first_of
 
 _LAST_WORDS: Final = 2000
@@ -43,10 +44,11 @@ class Children:
         shown: bool = False,
         env: Mapping[str, str] | None = None,
         umask: int = -1,
+        background: bool = False,
     ) -> asyncio.subprocess.Process:
         """Start a child. `shown`: its output goes where ours goes. Raises OSError if the program cannot be run.
 
-        `umask`: -1 is our own.
+        `umask`: -1 is our own. `background`: others have the processors first.
         """
         with self._log(name).open("wb") as log:
             process = await asyncio.create_subprocess_exec(
@@ -59,6 +61,8 @@ class Children:
                 umask=umask,
                 start_new_session=True,  # a Ctrl-C at the terminal is for the parent, which ends the children in order
             )
+        if background:
+            run_in_background(process.pid)
         self._running[name] = process
         return process
 

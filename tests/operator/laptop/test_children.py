@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from limpet_operator.laptop.children import ChildDied, Children
+from limpet_operator.laptop.priority import BACKGROUND_NICE
 
 FOREVER = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
 STUBBORN = [
@@ -80,6 +81,14 @@ async def test_the_environment_can_be_given(tmp_path: Path) -> None:
     )
     with pytest.raises(ChildDied, match="42"):
         await children.watch()
+
+
+async def test_one_in_the_background_lets_others_go_first(tmp_path: Path) -> None:
+    children = Children(tmp_path)
+    lower = f"os.getpriority(os.PRIO_PROCESS, 0) < {BACKGROUND_NICE}"
+    waits = f"import os, time\nwhile {lower}: time.sleep(0.01)"  # It may run before its parent does again.
+    await children.start("quiet", [sys.executable, "-c", waits], background=True)
+    assert await asyncio.wait_for(children.wait("quiet"), 60) == 0
 
 
 async def test_a_program_that_cannot_be_run_is_reported(tmp_path: Path) -> None:
