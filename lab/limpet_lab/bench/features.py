@@ -35,6 +35,7 @@ import typer
 from rich.console import Console
 
 from limpet_lab.bed import Bed
+from limpet_lab.bench.cpu_time import cpu_ns
 from limpet_lab.bench.latency import NotMeasuredError, metrics_text
 from limpet_lab.bench.latency_cell import CONNECTIONS
 from limpet_lab.bench.latency_load import CONVERSATIONS, SIZES, write_bodies
@@ -180,17 +181,6 @@ async def _slice(wrk: str, arm: MeasuredGateway, bodies: Path) -> Slice:
     return Slice(
         ran.requests, {part: (cpu_ns(pid) - before[part]) / 1000 / ran.requests for part, pid in arm.pids.items()}
     )
-
-
-def cpu_ns(pid: int) -> int:
-    """Nanoseconds that the threads of a process have run; those that have ended are not among them."""
-    total = 0
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        try:
-            total += int((task / "schedstat").read_text().split()[0])
-        except FileNotFoundError:  # It has just ended.
-            continue
-    return total
 
 
 async def _require_clients(arm: MeasuredGateway, sent: int) -> None:

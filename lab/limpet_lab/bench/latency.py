@@ -21,6 +21,7 @@ request of the cell, or of the cell it is compared with, failed:
 
 With `--dialects` only `{"dialects": …, "decisions": …, "machine": …}`: see `latency_dialects`.
 With `--memory` only `{"memory": [{"after", "requests", "rss_mb"}, …], "machine": …}`: see `latency_memory`.
+With `--profile` only `{"profile": …, "machine": …}`: see `latency_profile`.
 """
 
 import asyncio
@@ -39,7 +40,7 @@ import typer
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
-from limpet_lab.bench import latency_dialects, latency_memory
+from limpet_lab.bench import latency_dialects, latency_memory, latency_profile
 from limpet_lab.bench.latency_cell import CONNECTIONS, Cell, Place, take
 from limpet_lab.bench.latency_load import CONVERSATIONS, DIALECTS, MODEL, SIZES, body, write_bodies
 from limpet_lab.bench.latency_report import bars, report, table
@@ -79,6 +80,9 @@ def latency(
     dialects: Annotated[
         bool, typer.Option("--dialects", help="Compare Messages and Responses with chat completions instead.")
     ] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Find where CPU time goes, in Envoy and in ext_proc, instead.")
+    ] = False,
     envoy_workers: Annotated[int, typer.Option(help="Worker threads of Envoy alone; 0: one a core.", min=0)] = 0,
 ) -> None:
     """Measure what the gateway adds to a call: time, CPU and memory, beside a direct call and Envoy alone."""
@@ -86,7 +90,12 @@ def latency(
     console = Console()
     try:
         wrk = find_wrk()
-        measuring = _run_dialects(plan, wrk, console) if dialects else _run(plan, wrk, console, memory=memory)
+        if profile:
+            measuring = _run_profile(plan, wrk, console)
+        elif dialects:
+            measuring = _run_dialects(plan, wrk, console)
+        else:
+            measuring = _run(plan, wrk, console, memory=memory)
         result = asyncio.run(measuring)
     except (WrkError, NotMeasuredError, CannotStart, ChildDied) as error:
         print(f"limpet bench latency: {error}", file=sys.stderr)
@@ -136,6 +145,14 @@ async def _run_dialects(plan: Schedule, wrk: str, console: Console) -> dict[str,
     result = latency_dialects.report(cells)
     console.print(latency_dialects.table(result), latency_dialects.bars(result), sep="\n")
     return {"dialects": result, "decisions": decisions, "machine": _machine(plan)}
+
+
+async def _run_profile(plan: Schedule, wrk: str, console: Console) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="limpet-bench-") as name:
+        bodies = write_bodies(Path(name) / "12KB", SIZES["12KB"])
+        result = await latency_profile.profile(wrk, Path(name), bodies, plan.rounds, console.print)
+    console.print(*latency_profile.tables(result), sep="\n")
+    return {"profile": result, "machine": _machine(plan)}
 
 
 def _machine(plan: Schedule) -> dict[str, Any]:

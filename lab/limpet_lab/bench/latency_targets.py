@@ -64,7 +64,7 @@ async def running(folder: Path, *, concurrency: int, rename: bool) -> AsyncItera
             Bed(Sellers([]), gateway, Parser.load()).apply(configuration(upstream_port, rename=rename))
             await gateway.ready()
             targets = Targets(
-                {"direct": _url(upstream_port), "envoy": _url(plain_port), "limpet": _url(settings.port)},
+                {"direct": chat_url(upstream_port), "envoy": chat_url(plain_port), "limpet": chat_url(settings.port)},
                 {
                     "upstream": children.pid("upstream"),
                     "envoy": children.pid("envoy"),
@@ -105,6 +105,11 @@ def client_keys() -> list[Object]:
     entry = {"key": CLIENT_KEY, "requestsPerMinute": 10**11, "tokensPerMinute": 10**11, "usdPerDay": 1e9}
     secret = _object("v1", "Secret", "clients", stringData={"bench": json.dumps(entry)})
     return [{**secret, "metadata": {"name": "clients", "labels": {LABEL: "true"}}}]
+
+
+def chat_url(port: int) -> str:
+    """Chat completions at this port."""
+    return f"http://{_HOST}:{port}{DIALECTS['chat']}"
 
 
 def ask(url: str, body: bytes) -> tuple[int, Mapping[str, str]]:
@@ -214,7 +219,3 @@ async def _accepts(port: int) -> bool:
 
 def _object(api: str, kind: str, name: str, **rest: Any) -> Object:
     return {"apiVersion": api, "kind": kind, "metadata": {"name": name}, **rest}
-
-
-def _url(port: int) -> str:
-    return f"http://{_HOST}:{port}{DIALECTS['chat']}"
