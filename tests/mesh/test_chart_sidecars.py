@@ -66,6 +66,18 @@ class Aside:
         host = self.mesh.name(f"{seller.name}.chart.example", ADDRESS)
         return objects(seller, url=seller.base_url.replace(ADDRESS, host))
 
+    @asynccontextmanager
+    async def serving(self, *names: str, later: str = "") -> AsyncIterator[Sellers]:
+        """These Providers, and the seller of one that comes later, until the end of the block."""
+        sold = [*names, *([later] if later else [])]
+        async with Sellers.start([seller_config(name) for name in sold]) as sellers:
+            await self.release.apply(POLICY, *(each for name in names for each in self.objects(sellers[name])))
+            try:
+                yield sellers
+            finally:
+                for kind in ("pricing", "provider", "secret"):
+                    await self.release.kubectl("delete", kind, *sold, "--ignore-not-found", "--timeout=10s")
+
     async def sent(self, provider: str) -> int:
         """How many requests the application's own sidecar has sent to a Provider."""
         return await self.shop.envoy.requests(self.cluster(provider))
@@ -100,9 +112,12 @@ class Asking:
     answered: int = 0
     errors: list[Exception] = field(default_factory=list)
 
-    async def turn(self, *said: str) -> tuple[str, int, str]:
-        """How its provider was chosen, how many tokens came from the cache, and who answered."""
-        turns: Any = [say(LONG, "system"), *(say(text) for text in said)]
+    async def turn(self, conversation: str, *further: str) -> tuple[str, int, str]:
+        """How its provider was chosen, how many tokens came from the cache, and who answered.
+
+        Conversations have no beginning in common.
+        """
+        turns: Any = [say(f"{conversation}. {LONG}", "system"), *(say(text) for text in ("Hello", *further))]
         raw = await self.sdk.chat.completions.with_raw_response.create(model=MODEL, messages=turns)
         usage: Any = raw.parse().usage
         self.answered += 1
@@ -156,8 +171,7 @@ async def aside(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> AsyncIt
 
 
 async def test_a_second_turn_is_served_from_the_cache_by_the_applications_own_sidecar(aside: Aside) -> None:
-    async with Sellers.start([seller_config(name) for name in ("ada", "bee")]) as sellers, aside.asking() as app:
-        await aside.release.apply(*aside.objects(sellers["ada"]), *aside.objects(sellers["bee"]), POLICY)
+    async with aside.serving("ada", "bee"), aside.asking() as app:
         await aside.meshed("ada", "bee")
 
         async def sent() -> int:
@@ -184,13 +198,10 @@ async def test_a_second_turn_is_served_from_the_cache_by_the_applications_own_si
         versions = await aside.written()
         await asyncio.sleep(3)
         assert await aside.written() == versions
-        await aside.release.delete(*aside.objects(sellers["ada"]), *aside.objects(sellers["bee"]))
 
 
 async def test_providers_come_and_go_and_no_request_is_lost(aside: Aside) -> None:
-    names = ("dan", "eve", "fay")
-    async with Sellers.start([seller_config(name) for name in names]) as sellers, aside.asking() as app:
-        await aside.release.apply(*aside.objects(sellers["dan"]), *aside.objects(sellers["eve"]), POLICY)
+    async with aside.serving("dan", "eve", later="fay") as sellers, aside.asking() as app:
         await aside.meshed("dan", "eve")
 
         async def served_by(*providers: str) -> None:
@@ -211,18 +222,16 @@ async def test_providers_come_and_go_and_no_request_is_lost(aside: Aside) -> Non
             await served_by("eve", "fay")
         assert app.errors == []
         assert app.answered > 50
-        await aside.release.delete(*aside.objects(sellers["eve"]), *aside.objects(sellers["fay"]))
 
-        async def nothing_is_left() -> bool:
-            return set(await aside.written()) == {"limpet-gateway-workers", "limpet-gateway-program-80"}
+    async def nothing_is_left() -> bool:
+        return set(await aside.written()) == {"limpet-gateway-workers", "limpet-gateway-program-80"}
 
-        await until(nothing_is_left, "the end of what was written for them, but for the host that is made up")
+    await until(nothing_is_left, "the end of what was written for them, but for the host that is made up")
 
 
 async def test_credentials_are_given_to_accounts_of_the_named_namespace_alone(aside: Aside) -> None:
     release, mesh = aside.release, aside.mesh
-    async with Sellers.start([seller_config("gus")]) as sellers:
-        await release.apply(*aside.objects(sellers["gus"]), POLICY)
+    async with aside.serving("gus"):
         await release.programmed("gus")
         elsewhere = await mesh.namespace("elsewhere")
         async with mesh.workload("shop", elsewhere, sidecar=False):
@@ -241,4 +250,3 @@ async def test_credentials_are_given_to_accounts_of_the_named_namespace_alone(as
         with pytest.raises(grpc.aio.AioRpcError) as error:
             await sds.secrets(token)
         assert error.value.code() is grpc.StatusCode.PERMISSION_DENIED
-        await release.delete(*aside.objects(sellers["gus"]))
