@@ -132,7 +132,11 @@ def _open_to(
 
 def paid_usd(price: Price, tokens: ReportedTokens) -> float:
     """What a provider charges for these tokens. Where it does not say that it wrote to its cache, it did not."""
-    cached, written, long = tokens.cached or 0, tokens.written or 0, tokens.written_long or 0
+    cached, written = tokens.cached or 0, tokens.written or 0
+    if not written:
+        uncached = max(0, tokens.prompt - cached)
+        return PER_MTOK * (uncached * price.input + cached * price.cache_read + tokens.output * price.output)
+    long = tokens.written_long or 0
     return PER_MTOK * (
         max(0, tokens.prompt - cached - written) * price.input
         + cached * price.cache_read
@@ -205,10 +209,10 @@ def _warm_after(common: SharedPrompt, share: float, most: int) -> float:
 class _Elsewhere:
     """The same request at other providers."""
 
-    __slots__ = ("_keeps", "_marked", "_provider", "_record", "_rest", "_tokens")
+    __slots__ = ("_keeps", "_lifetimes_s", "_marked", "_provider", "_rest", "_tokens")
 
     def __init__(self, record: Record, served: Candidate, tokens: ReportedTokens, common: SharedPrompt) -> None:
-        self._record = record
+        self._lifetimes_s = dict(zip(record.order, record.ttls_s, strict=False))
         self._provider = served.provider
         self._tokens = tokens
         self._rest = _unwritten(tokens)
@@ -218,9 +222,9 @@ class _Elsewhere:
 
     def lifetime_s(self, candidate: Candidate) -> float:
         """Of its cache for this prompt; 0: it keeps nothing of it."""
-        order = self._record.order
-        if candidate.provider in order:
-            return self._record.ttls_s[order.index(candidate.provider)]
+        known_s = self._lifetimes_s.get(candidate.provider)
+        if known_s is not None:
+            return known_s
         if candidate.cache_fields.only_marked and not self._keeps:
             return 0.0
         return candidate.cache_ttl_s if candidate.caches and self._tokens.prompt >= candidate.min_tokens else 0.0

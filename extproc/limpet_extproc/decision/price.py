@@ -46,8 +46,8 @@ def price_for(
     costs that is not read from the cache: the price of the lifetime asked for, or that of input if nothing is written.
     """
     price = candidate.price
-    if price is None:
-        return None
+    if price is None or (writes and not (long_write or service_tier or candidate.tiers)):
+        return price
     if candidate.tiers:
         passed = bisect_left(candidate.tiers, prompt_tokens, key=_ABOVE_TOKENS)
         price = candidate.tiers[passed - 1].price if passed else price

@@ -15,9 +15,12 @@ def spread_shares(candidates: Sequence[Candidate], cold_usd: Sequence[float], wi
     `cold_usd`: dollars of the request at each, with nothing of it in the cache there.
     """
     weights = [0 if each.drain else each.weight for each in candidates]
-    if not any(weights):
-        weights = _where_none_is_usual(candidates)
-    least = min([usd for usd, weight in zip(cold_usd, weights, strict=True) if weight])
+    if 0 not in weights:  # nearly always
+        least = min(cold_usd)
+    else:
+        if not any(weights):
+            weights = _where_none_is_usual(candidates)
+        least = min([usd for usd, weight in zip(cold_usd, weights, strict=True) if weight])
     limit = max(least, NEARLY_FREE_USD) * (1 + within_percent / 100)
     pulls = [
         weight / max(usd, NEARLY_FREE_USD) ** 2 if weight and usd <= limit else 0.0
