@@ -38,7 +38,7 @@ class Remembering:
         if not attempts:
             self.unanswered(record)
             return
-        key, last = record.key, attempts[-1]
+        key, last, now_s = record.key, attempts[-1], self._clock()
         provider = last.provider
         ttl_s = _ttl_s(record, provider)
         if last.outcome != "ok" or ttl_s <= 0:
@@ -46,7 +46,7 @@ class Remembering:
                 self._memory.forget(key, provider)
             failed = trail.failed_providers(attempts)
             if failed:
-                self._memory.note_failure(key, LastFailure(failed, self._clock()))
+                self._memory.note_failure(key, LastFailure(failed, now_s))
             self.unanswered(record)
             return
         prompt_tokens = usage.prompt if usage else record.prompt_tokens
@@ -61,10 +61,10 @@ class Remembering:
         )
         cached_tokens = (usage.cached or 0) if usage else 0
         turn = ServedTurn(record.started_s, prompt_tokens, output_tokens, cause, cached_tokens)
-        self._memory.remember(key, warm, record.max_providers, self._clock(), turn)
+        self._memory.remember(key, warm, record.max_providers, now_s, turn)
         self._caches.warm(provider, key, warm.until_s)
         if record.heads:
-            self._heads.note(_hashes(record), provider, warm.until_s, self._clock(), _expected_s(record))
+            self._heads.note(_hashes(record), provider, warm.until_s, now_s, _expected_s(record))
             if provider != record.order[0]:
                 self._drop_heads(record)
 

@@ -142,12 +142,10 @@ class Spending:
             return None
         if found.cache_unreported:
             self._metrics.unbilled.add(1, provider, model, "cache_unreported")
-        if lane is not None and record is not None and record.client:
-            self._client_spent(record.client, found.paid_usd)
-            if outcome == "client_left":
-                usd = more_output_usd(lane, provider, record, usage.output, answer_bytes)
-                self._client_spent(record.client, usd)
-                self._enter(account, _estimate(usd))
+        if outcome == "client_left" and lane is not None and record is not None and record.client:
+            usd = more_output_usd(lane, provider, record, usage.output, answer_bytes)
+            self._client_spent(record.client, usd)
+            self._enter(account, _estimate(usd))
         sums = self._unsettled.get(account)
         if sums is None:
             sums = self._unsettled[account] = _Sums()
@@ -166,6 +164,9 @@ class Spending:
     def settle(self) -> None:
         """Enter what has been counted into the ledger and the metrics; to be called after a few requests."""
         for account, sums in self._unsettled.items():
+            _, _, tenant, _, is_client = account
+            if is_client:
+                self._client_spent(tenant, sums.paid_usd)
             self._measure(account, sums)
             self._enter(account, sums.row())
         self._unsettled.clear()
