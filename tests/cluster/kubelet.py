@@ -9,7 +9,7 @@ knows, as nodes do.
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +33,8 @@ from tests.waiting import TIMEOUT_S, Condition, until
 from limpet_lab.kubernetes.apiserver import ApiServer
 
 Json = dict[str, Any]
+Names = Callable[[str], list[str] | None]
+"""The addresses of a name; None: it is not one of these."""
 
 _LOOK_EVERY_S: Final = 0.25
 NODE_NAME: Final = "the-only-node"
@@ -53,7 +55,8 @@ class _Seen:
 class Kubelet:
     """The node and the controllers of one namespace. `async with Kubelet.start(…) as kubelet`."""
 
-    def __init__(self, api: Api, namespace: str, node: Node, ca: bytes, random: Random) -> None:
+    def __init__(self, api: Api, namespace: str, node: Node, ca: bytes, random: Random, names: Names) -> None:
+        self._names = names
         self._api = api
         self.namespace = namespace
         self._node = node
@@ -76,19 +79,23 @@ class Kubelet:
         network: Network,
         images: Sequence[Image],
         sidecars: Sidecars | None = None,
+        names: Names = lambda _: None,
     ) -> AsyncIterator[Self]:
-        """Play until the end of the block; then every pod is killed. A mesh with sidecars has its own name server."""
+        """Play until the end of the block; then every pod is killed. A mesh with sidecars has its own name server.
+
+        `names` are the addresses of further names, besides those of Services.
+        """
         node = Node(directory, network, images, server.port, asyncio.Lock(), sidecars)
         ca = server.ca_file
         async with (
             Api(server.url, _admin_token(server), str(ca)) as api,
-            cls(api, namespace, node, ca.read_bytes(), Random())._playing() as kubelet,
+            cls(api, namespace, node, ca.read_bytes(), Random(), names)._playing() as kubelet,
         ):
             yield kubelet
 
     @asynccontextmanager
     async def _playing(self) -> AsyncIterator[Self]:
-        dns = Dns(ADDRESS, self.services.resolve) if self._node.sidecars is None else None
+        dns = Dns(ADDRESS, self._resolve) if self._node.sidecars is None else None
         following = asyncio.create_task(self._follow())
         try:
             yield self
@@ -103,6 +110,10 @@ class Kubelet:
             await asyncio.gather(*lives, return_exceptions=True)
             if dns is not None:
                 dns.close()
+
+    def _resolve(self, host: str) -> list[str] | None:
+        found = self._names(host)
+        return self.services.resolve(host) if found is None else found
 
     def pods(self, **labels: str) -> list[RunningPod]:
         """The running pods with these labels (`component` for `app.kubernetes.io/component`), oldest first."""

@@ -10,6 +10,7 @@ from tests.cluster.pods import Network
 from tests.cluster.services import Dns
 from tests.cluster.world import ADDRESS, inside
 from tests.mesh.egress import Egress
+from tests.mesh.envoy_gateway import EnvoyGateway
 from tests.mesh.mesh import Mesh
 from tests.mesh.story import Town, far_sellers
 
@@ -21,6 +22,7 @@ from limpet_operator.resources.objects import Parser
 
 _FIRST_POD = 10_000
 """Other tests of the same process number theirs from 0."""
+_FIRST_OF_ENVOY_GATEWAY = 20_000
 COMMAND = "python -m tests.cluster.world python -m pytest tests/mesh"
 
 
@@ -64,6 +66,14 @@ def name_server(request: pytest.FixtureRequest) -> Iterator[None]:
 def _tests_of(request: pytest.FixtureRequest) -> list[pytest.Function]:
     """Those of the module that asks."""
     return [each for each in request.session.items if isinstance(each, pytest.Function) and each.path == request.path]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def envoy_gateway(apiserver: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EnvoyGateway]:
+    """One for all stories behind it, which are in one module: while it runs, its name server takes the mesh's place."""
+    found, directory = mesh_assets.find(os.environ), tmp_path_factory.mktemp("envoy_gateway")
+    async with EnvoyGateway.running(found, apiserver, Network(count(_FIRST_OF_ENVOY_GATEWAY)), directory) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

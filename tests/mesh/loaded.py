@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from tests.envoy.group import Load
-from tests.mesh.story import MeshStage
+from tests.envoy.stage import Stage
 from tests.waiting import until
 
 FIRST: Final = range(24)
@@ -18,7 +18,7 @@ _ROUND_S: Final = 1.2
 
 
 @asynccontextmanager
-async def loaded(stage: MeshStage) -> AsyncIterator[Load]:
+async def loaded(stage: Stage) -> AsyncIterator[Load]:
     """Requests without a pause until the end of the block; none of them may be lost."""
     load, ending = Load(stage, FIRST), asyncio.Event()
 

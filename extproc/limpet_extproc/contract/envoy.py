@@ -188,7 +188,8 @@ ELAPSED_HEADER: Final = "x-limpet-elapsed"
 WAIT_HEADER: Final = "x-limpet-wait"
 """On an attempt's answer, for Envoy: seconds to wait before the next attempt."""
 CLUSTER_HEADER: Final = "x-limpet-cluster"
-"""On a request, in header mode, and on a probe: the provider that it goes to."""
+"""On a request, in header mode, and on a probe: the provider that it goes to. On the answer, at an Envoy whose clusters
+have other names than `CLUSTER_NAMES` says: the same, for its access log."""
 TRANSLATE_HEADER: Final = "x-limpet-translate"
 """On an attempt's answer, for the filter that has it translated, and takes the header away."""
 NO_ANSWER_HEADER: Final = "x-limpet-no-answer"
@@ -200,6 +201,10 @@ ONE_MESSAGE: Final = ("x-limpet-messages", "one")
 CLUSTER_NAMES: Final = "x-limpet-cluster-names"
 """The name of gRPC metadata, in header mode: what the clusters of providers are called at an Envoy that is not ours, as
 `envoy.cluster_names` reads it. An access log with the same metadata is of such an Envoy."""
+
+PLAIN_NAMES: Final = "{namespace}/{name}"
+"""The template that holds for an Envoy whose calls cannot carry one, such as Envoy Gateway's. It has no filters of ours
+in its clusters either, so nothing reads its answers."""
 
 NO_USER_ID: Final = ("x-limpet-user-id", "none")
 """gRPC metadata: a request is translated for a provider whose prompt cache `metadata.user_id` would divide."""

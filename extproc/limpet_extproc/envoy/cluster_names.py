@@ -5,7 +5,7 @@ import string
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from limpet_extproc.contract.envoy import CLUSTER_NAMES
+from limpet_extproc.contract.envoy import CLUSTER_NAMES, PLAIN_NAMES
 from limpet_extproc.envoy.h2_frames import Request
 
 _log = logging.getLogger(__name__)
@@ -22,6 +22,11 @@ class ClusterNames(NamedTuple):
     """
 
     template: str
+
+    @property
+    def reads_answers(self) -> bool:
+        """Whether its Envoy reads what answers report, as filters of ours do in clusters that have them."""
+        return self.template != PLAIN_NAMES
 
     def of(self, provider: str) -> str:
         """The cluster of a provider, by the name that it has in a catalog."""

@@ -1,5 +1,6 @@
 """One entry of Envoy's access log, read: why the request went where it went, and what its attempts came to. Pure."""
 
+from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from math import isfinite
 from typing import Any, Final, TypeAlias
@@ -51,6 +52,14 @@ _BY_FLAG: Final[tuple[tuple[str, Cause], ...]] = (
     ("upstream_protocol_error", "ConnectionFailed"),
     ("upstream_max_stream_duration_reached", "Timeout"),
 )
+
+_OF_THE_PROVIDER: Final[Mapping[int, Cause]] = {
+    401: "CredentialRefused",
+    402: "NoCredit",
+    403: "Forbidden",
+    429: "Limited",
+}
+"""What is the provider's fault and not the request's, as far as a status alone tells."""
 
 _NOWHERE: Final = ("127.0.0.1", 0)
 """Where a cluster sends what it has no address for."""
@@ -150,10 +159,15 @@ def refused_for(entry: Entry) -> tuple[str, str, str]:
     return field, model, client.rstrip(":")
 
 
-def attempts_of(entry: Entry, record: Record | None, now_s: float) -> tuple[tuple[Attempt, ...], dict[str, float]]:
-    """All attempts of the request, and by provider the seconds that it asked to wait for its limit."""
+def attempts_of(
+    entry: Entry, record: Record | None, now_s: float, *, read: bool = True
+) -> tuple[tuple[Attempt, ...], dict[str, float]]:
+    """All attempts of the request, and by provider the seconds that it asked to wait for its limit.
+
+    `read`: what is wrong with an answer has been noted, so what has no note is not the provider's fault.
+    """
     common = entry.common_properties
-    last = last_attempt(entry)
+    last = last_attempt(entry, read=read)
     noted = common.metadata.filter_metadata
     fields = noted[TRAIL_METADATA].fields if TRAIL_METADATA in noted else {}
     if not fields and common.upstream_request_attempt_count <= 1:
@@ -179,8 +193,8 @@ def attempts_of(entry: Entry, record: Record | None, now_s: float) -> tuple[tupl
     return trail.attempts(course, last), {notes[number].provider: seconds for number, seconds in waits.items()}
 
 
-def last_attempt(entry: Entry) -> trail.LastAttempt:
-    """How the last attempt ended, by its status and Envoy's flags alone."""
+def last_attempt(entry: Entry, *, read: bool = True) -> trail.LastAttempt:
+    """How the last attempt ended, by its status and Envoy's flags alone. `read` is that of `attempts_of`."""
     status, common = entry.response.response_code.value, entry.common_properties
     flagged = None
     if common.HasField("response_flags"):  # nearly all have none
@@ -201,6 +215,9 @@ def last_attempt(entry: Entry) -> trail.LastAttempt:
     if status in (200, 201):
         return trail.LastAttempt(provider, status, "ok")
     if status >= 400:
+        cause = None if read else _OF_THE_PROVIDER.get(status)
+        if cause is not None:
+            return trail.LastAttempt(provider, status, "limited" if cause in trail.LIMITS else "failed", cause)
         return trail.LastAttempt(provider, status, "refused", "BadRequest")
     return trail.LastAttempt(provider, status, "failed", "Redirected" if status >= 300 else "NotAnAnswer")
 

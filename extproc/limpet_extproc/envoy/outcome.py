@@ -13,6 +13,7 @@ from envoy.service.accesslog.v3 import als_pb2
 from google.protobuf.message import DecodeError
 
 from limpet_extproc.contract.attempt import OF_THE_PROVIDER, PERHAPS_OF_THE_REQUEST, Attempt, AttemptOutcome, Cause
+from limpet_extproc.contract.envoy import CLUSTER_HEADER
 from limpet_extproc.contract.reasons import ANSWERED
 from limpet_extproc.contract.record import Record
 from limpet_extproc.decision.bills import RequestBill
@@ -152,15 +153,16 @@ class Outcomes:
             for entry in message.http_logs.log_entry:
                 try:
                     if names is not None:
-                        _with_our_name(entry.common_properties, names)
-                    self._learn_from(entry)
+                        _with_our_name(entry, names)
+                    self._learn_from(entry, read=names is None or names.reads_answers)
                 except Exception:
                     _log.exception("an access log entry could not be used; please report this")
                     self._metrics.failures.inc()
             self._spending.settle()
         return b""
 
-    def _learn_from(self, entry: Entry) -> None:
+    def _learn_from(self, entry: Entry, *, read: bool) -> None:
+        """`read`: its answer has been read for what it reports."""
         common = entry.common_properties
         record = log_entry.record_of(common)
         reason = log_entry.reason_of(entry, record)
@@ -171,7 +173,7 @@ class Outcomes:
             self._limited.ended(record, (), None, now_s)
             self._remembering.unanswered(record)
             return
-        attempts, waits_s = log_entry.attempts_of(entry, record, now_s)
+        attempts, waits_s = log_entry.attempts_of(entry, record, now_s, read=read)
         age_s = max(0.0, now_s - record.started_s) if record is not None else 0.0
         if common.access_log_type == log_entry.UNDER_WAY:
             self._count_failures(record, attempts, waits_s, now_s, age_s, ended=False)
@@ -183,7 +185,7 @@ class Outcomes:
         provider = common.upstream_cluster if common.HasField("upstream_remote_address") else ""
         usage = log_entry.usage_of(common) if provider and not _is_read_again(record) else None
         if usage is None and (record is None or not record.streamed):
-            attempts = self._without_usage(entry, provider, record, attempts)
+            attempts = self._without_usage(entry, provider if read else "", record, attempts)
         outcome = attempts[-1].outcome if attempts else log_entry.last_attempt(entry).outcome
         self._metrics.requests.add(1, provider or "none", reason, outcome)
         # Nearly all requests: none failed before, and whoever was to be tried has answered.
@@ -213,7 +215,10 @@ class Outcomes:
     def _without_usage(
         self, entry: Entry, provider: str, record: Record | None, attempts: tuple[Attempt, ...]
     ) -> tuple[Attempt, ...]:
-        """The attempts of a request whose whole answer had no usage: it was not taken, or is none."""
+        """The attempts of a request whose whole answer had no usage: it was not taken, or is none.
+
+        Empty `provider`: none answered, or nobody looked for the usage.
+        """
         if log_entry.client_left(entry.common_properties):
             return trail.left(attempts)
         if record is not None and record.kind == "conversation" and self._always_reports_usage(provider):
@@ -352,9 +357,12 @@ class Outcomes:
                 self._pins.note(record.owner, made, common.upstream_cluster)
 
 
-def _with_our_name(common: Common, names: ClusterNames) -> None:
+def _with_our_name(entry: Entry, names: ClusterNames) -> None:
+    """Some Envoys name clusters in their own way whatever they are asked for; those say on the answer which it was."""
+    common = entry.common_properties
     record = log_entry.record_of(common)
-    ours = record is not None and names.of(record.order[0]) == common.upstream_cluster
+    there = entry.response.response_headers.get(CLUSTER_HEADER, common.upstream_cluster)
+    ours = record is not None and names.of(record.order[0]) == there
     common.upstream_cluster = record.order[0] if record is not None and ours else ""
 
 

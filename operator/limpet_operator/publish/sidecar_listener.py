@@ -6,7 +6,7 @@ another namespace gets 403, and there are no more methods here than a sidecar ca
 
 from typing import Final
 
-from limpet_extproc.contract.envoy import ONE_MESSAGE
+from limpet_extproc.contract.envoy import CLUSTER_NAMES, ONE_MESSAGE, PLAIN_NAMES
 from limpet_operator.publish.encode import Json, listening, typed
 from limpet_operator.publish.envoy_settings import EXTPROC_CLUSTER, SIDECAR_LISTENER, SidecarAccess
 
@@ -103,6 +103,10 @@ def _to_workers(path: str, idle: str) -> Json:
     return {
         "match": {"path": path, "grpc": {}},
         "route": {"cluster": EXTPROC_CLUSTER, "timeout": "0s", "idle_timeout": idle},
+        # Whoever cannot say how its clusters are called names them as we do, but always with the namespace.
+        "request_headers_to_add": [
+            {"header": {"key": CLUSTER_NAMES, "value": PLAIN_NAMES}, "append_action": "ADD_IF_ABSENT"}
+        ],
         "request_headers_to_remove": list(_UNTOLD),
     }
 

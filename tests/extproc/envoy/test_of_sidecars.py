@@ -5,13 +5,16 @@ from typing import Any
 import pytest
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 from google.protobuf.json_format import MessageToDict
+from msgspec.structs import replace
 from tests.extproc.conftest import Make
 from tests.extproc.envoy.log_world import RECORD, World, entry
 from tests.extproc.envoy.test_server import Call, Server, headers_message
 
-from limpet_extproc.envoy.cluster_names import UNUSABLE, cluster_names
+from limpet_extproc.contract.envoy import CLUSTER_HEADER, PLAIN_NAMES
+from limpet_extproc.envoy.cluster_names import UNUSABLE, ClusterNames, cluster_names
 
 NAMES = cluster_names("outbound|80||{name}.{namespace}.providers.limpet.internal")
+PLAIN = cluster_names(PLAIN_NAMES)
 
 
 def asked(body: bytes) -> tuple[Any, Any]:
@@ -110,3 +113,51 @@ async def test_a_providers_failure_at_a_sidecar_is_the_providers() -> None:
     for _ in range(5):
         await world.take(entry(NAMES.of("a"), 503, record=RECORD), names=NAMES)
     assert world.counted("limpet_attempts_total", provider="a", outcome="failed_503") == 5
+
+
+@pytest.mark.parametrize(("answered_there", "learned"), [("default/a", ["a"]), ("default/b", []), ("", [])])
+async def test_an_envoy_with_names_of_its_own_says_on_the_answer_which_provider_it_was(
+    answered_there: str, learned: list[str]
+) -> None:
+    world, logged = World(), entry("httproute/apps/llm/rule/0")
+    if answered_there:
+        logged.response.response_headers[CLUSTER_HEADER] = answered_there
+    await world.take(logged, names=PLAIN)
+    assert [warm.provider for warm in await world.warm()] == learned
+
+
+@pytest.mark.parametrize(("names", "outcome"), [(NAMES, "failed"), (PLAIN, "ok")])
+async def test_where_nobody_reads_answers_one_without_usage_is_no_failure(names: ClusterNames, outcome: str) -> None:
+    record = replace(RECORD, order=("reporting",), ttls_s=(300.0,))
+    world, logged = World(), entry(names.of("reporting"), record=record, usage=None)
+    logged.response.response_headers[CLUSTER_HEADER] = names.of("reporting")
+    await world.take(logged, names=names)
+    counted = world.counted("limpet_requests_total", provider="reporting", decision="first.scored", outcome=outcome)
+    assert counted == 1
+
+
+async def test_an_answer_that_nobody_waited_for_is_no_success_there_either() -> None:
+    world, logged = World(), entry("default/a", usage=None, flags=("downstream_connection_termination",))
+    await world.take(logged, names=PLAIN)
+    assert await world.warm() == ()
+
+
+@pytest.mark.parametrize(
+    ("status", "counted"),
+    [
+        (400, ""),
+        (401, "failed_401"),
+        (402, "failed_402"),
+        (403, "failed_403"),
+        (404, ""),
+        (413, ""),
+        (429, "limited"),
+        (503, "failed_503"),
+    ],
+)
+async def test_where_nobody_reads_errors_their_status_tells_whose_fault_they_are(status: int, counted: str) -> None:
+    world, logged = World(), entry("default/a", status, usage=None)
+    await world.take(logged, names=PLAIN)
+    assert await world.failed() == (("a",) if counted else ())
+    for outcome in ("limited", f"failed_{status}"):
+        assert world.counted("limpet_attempts_total", provider="a", outcome=outcome) == (outcome == counted)

@@ -48,6 +48,15 @@ def test_who_may_come_in_and_what_for() -> None:
     assert all("x-limpet-messages" in route["request_headers_to_remove"] for route in host["routes"])
 
 
+def test_whoever_cannot_name_its_clusters_has_them_named_as_ours_with_their_namespaces() -> None:
+    for route in manager(sidecar_listener(ACCESS, "::"))["route_config"]["virtual_hosts"][0]["routes"]:
+        (added,) = route["request_headers_to_add"]
+        assert added == {
+            "header": {"key": "x-limpet-cluster-names", "value": "{namespace}/{name}"},
+            "append_action": "ADD_IF_ABSENT",
+        }
+
+
 def test_the_files_of_its_certificates_are_those_of_a_pod() -> None:
     (own,) = pod_secrets("operator")["client.yaml"]["resources"]
     assert (own["name"], "/etc/limpet/envoy/client.yaml") == CLIENT_SECRET
