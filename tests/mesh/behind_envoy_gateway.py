@@ -11,7 +11,7 @@ from anthropic import AsyncAnthropic
 from tests.cluster.world import ADDRESS
 from tests.envoy.cast import LONG, PLAIN
 from tests.envoy.stage import Stage
-from tests.mesh.envoy_gateway import EnvoyGateway, Json
+from tests.mesh.envoy_gateway import SYSTEM, EnvoyGateway, Json
 from tests.mesh.reached import Reached, example, header_mode_objects, secret
 from tests.mesh.story import SERVICE
 
@@ -74,7 +74,7 @@ class Behind:
         namespace, host = envoy_gateway.server.namespace("limpet"), "llm-header.example"
         ours, theirs = CertificateAuthority.made("limpet"), CertificateAuthority.made("mesh")
         access = _access(files, namespace, ours, theirs)
-        client = theirs.of_workload(f"spiffe://{TRUST_DOMAIN}/ns/{namespace}/sa/{ASKING}")
+        client = theirs.of_workload(f"spiffe://{TRUST_DOMAIN}/ns/{SYSTEM}/sa/{ASKING}")
         async with _gateway(envoy_gateway, namespace, access) as gateway:
             workers = {"name": "sidecars", "port": _WORKERS_PORT, "targetPort": access.port}
             await envoy_gateway.service("limpet-workers", namespace, workers, ADDRESS)
@@ -107,7 +107,7 @@ def _access(files: Path, namespace: str, ours: CertificateAuthority, theirs: Cer
     own, mesh = ("workers", files / "workers.json"), ("mesh", files / "mesh.json")
     write_secret(own, tls_certificate=ours.of_host(f"{SERVICE}.{namespace}.svc").inline())
     write_secret(mesh, validation_context={"trusted_ca": {"inline_string": theirs.pem}})
-    return SidecarAccess(free_port(), TRUST_DOMAIN, (namespace,), (own[0], str(own[1])), (mesh[0], str(mesh[1])))
+    return SidecarAccess(free_port(), TRUST_DOMAIN, (SYSTEM,), (own[0], str(own[1])), (mesh[0], str(mesh[1])))
 
 
 class BehindStage(Stage):

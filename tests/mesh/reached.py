@@ -61,7 +61,7 @@ class Reached:
         found = {each["kind"]: self._named(each, namespace) for each in of_example}
         backend, config = found["Backend"], self.seller.config
         backend["spec"]["endpoints"][0]["fqdn"]["port"] = self.seller.port
-        written = [backend]
+        written: list[Json] = [backend]
         if config.tls is None:
             del backend["spec"]["tls"]
         else:

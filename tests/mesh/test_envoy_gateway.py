@@ -189,6 +189,18 @@ async def test_a_client_does_not_choose_a_provider_by_itself(asking: BehindStage
     assert await asking.arrivals("a") == []
 
 
+async def test_a_provider_that_the_envoy_has_no_rule_for_is_served_by_the_gateway(asking: BehindStage) -> None:
+    await asking.bring("a")
+    specs = {seller: {"models": [{"name": asking.model}, {"name": only_of(seller)}]} for seller in ("a", "b")}
+    await asking.serve("a", "b", specs=specs)
+    by = {}
+    for seller in ("a", "b"):
+        answer = await asking.post({"model": only_of(seller), "messages": [say("With a rule?")]})
+        assert (answer.status, answer.headers["x-limpet-provider"]) == (200, asking.provider(seller))
+        by[seller] = "x-limpet-cluster" in answer.headers
+    assert by == {"a": True, "b": False}
+
+
 async def test_a_long_prompt_is_decided(asking: BehindStage) -> None:
     await asking.bring("a")
     assert (await asking.ask([say(LONG * 300)], model=PLAIN)).decision == "first.scored"

@@ -215,10 +215,10 @@ def last_attempt(entry: Entry, *, read: bool = True) -> trail.LastAttempt:
     if status in (200, 201):
         return trail.LastAttempt(provider, status, "ok")
     if status >= 400:
-        cause = None if read else _OF_THE_PROVIDER.get(status)
-        if cause is not None:
-            return trail.LastAttempt(provider, status, "limited" if cause in trail.LIMITS else "failed", cause)
-        return trail.LastAttempt(provider, status, "refused", "BadRequest")
+        theirs = None if read else _OF_THE_PROVIDER.get(status)
+        if theirs is None:
+            return trail.LastAttempt(provider, status, "refused", "BadRequest")
+        return trail.LastAttempt(provider, status, "limited" if theirs in trail.LIMITS else "failed", theirs)
     return trail.LastAttempt(provider, status, "failed", "Redirected" if status >= 300 else "NotAnAnswer")
 
 
