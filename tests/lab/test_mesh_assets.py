@@ -1,11 +1,12 @@
 """Who runs the mesh's tests by hand is told what has to be built before, and files of Go modules are kept beside it."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 from limpet_lab.kubernetes.assets import AssetsMissingError, Source
-from limpet_lab.kubernetes.mesh_assets import find
+from limpet_lab.kubernetes.mesh_assets import EnvoyGatewayAssets, MeshAssets, find, find_envoy_gateway
 
 # Stands for Go, which would need the network: it says its version, and where the module is that is asked for.
 _GO = """\
@@ -35,9 +36,12 @@ def source(place: Path, module: str) -> Source:
     return Source(place, {}, "Fetching.", {"all.yaml": (module, "crds/*.yaml")})
 
 
-def test_what_is_not_built_is_named_with_the_command_that_builds_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("looked_for", [find, find_envoy_gateway])
+def test_what_is_not_built_is_named_with_the_command_that_builds_it(
+    looked_for: Callable[[Mapping[str, str]], MeshAssets | EnvoyGatewayAssets], tmp_path: Path
+) -> None:
     with pytest.raises(AssetsMissingError, match=r"not built yet; run: python -m limpet_lab\.kubernetes\.mesh_assets$"):
-        find({"XDG_CACHE_HOME": str(tmp_path)})
+        looked_for({"XDG_CACHE_HOME": str(tmp_path)})
 
 
 def test_files_of_a_module_are_joined_into_one(tmp_path: Path) -> None:

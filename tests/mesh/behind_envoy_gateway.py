@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Final, Self
 
 from anthropic import AsyncAnthropic
@@ -122,9 +123,11 @@ class BehindStage(Stage):
         self.anthropic = AsyncAnthropic(base_url=self.origin, api_key=self.key, max_retries=0, timeout=_ANSWER_S)
         return self
 
-    async def __aexit__(self, *error: object) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         await self.anthropic.close()
-        await super().__aexit__(*error)
+        await super().__aexit__(kind, error, trace)
 
     @property
     def base_url(self) -> str:

@@ -71,7 +71,7 @@ def _tests_of(request: pytest.FixtureRequest) -> list[pytest.Function]:
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def envoy_gateway(apiserver: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EnvoyGateway]:
     """One for all stories behind it, which are in one module: while it runs, its name server takes the mesh's place."""
-    found, directory = mesh_assets.find(os.environ), tmp_path_factory.mktemp("envoy_gateway")
+    found, directory = mesh_assets.find_envoy_gateway(os.environ), tmp_path_factory.mktemp("envoy_gateway")
     async with EnvoyGateway.running(found, apiserver, Network(count(_FIRST_OF_ENVOY_GATEWAY)), directory) as running:
         yield running
 

@@ -28,7 +28,7 @@ from tests.mesh.inside import http_session
 from tests.waiting import until
 
 from limpet_lab.kubernetes.apiserver import ApiServer
-from limpet_lab.kubernetes.mesh_assets import MeshAssets
+from limpet_lab.kubernetes.mesh_assets import EnvoyGatewayAssets
 
 SYSTEM: Final = "envoy-gateway-system"
 """The namespace of the controller and of its Envoys."""
@@ -74,7 +74,7 @@ class EnvoyGateway:
     @classmethod
     @asynccontextmanager
     async def running(
-        cls, assets: MeshAssets, server: ApiServer, network: Network, directory: Path
+        cls, assets: EnvoyGatewayAssets, server: ApiServer, network: Network, directory: Path
     ) -> AsyncIterator[Self]:
         """The controller with its CRDs and its class, ready, until the end of the block."""
         await asyncio.to_thread(_prepare, assets, server)
@@ -84,8 +84,8 @@ class EnvoyGateway:
             found = names.get(host.rstrip(".").lower())
             return None if found is None else [found]
 
-        program = str(assets.envoy_gateway.parent)
-        images = (*local_images(), Image(_IMAGE, (program,), program, entrypoint=(assets.envoy_gateway.name,)))
+        program = str(assets.program.parent)
+        images = (*local_images(), Image(_IMAGE, (program,), program, entrypoint=(assets.program.name,)))
         async with Kubelet.start(server, SYSTEM, directory, network, images, names=resolve) as kubelet:
             running = cls(server, kubelet, names)
             await running.apply(*_objects())
@@ -184,13 +184,13 @@ def _conditions(found: Json) -> list[Json]:
     return [each for holder in holders for each in holder.get("conditions", ()) if each["type"] in wanted]
 
 
-def _prepare(assets: MeshAssets, server: ApiServer) -> None:
+def _prepare(assets: EnvoyGatewayAssets, server: ApiServer) -> None:
     """Its CRDs, its namespace and, as its chart's job does, its certificates."""
-    server.kubectl("apply", "--server-side", "--filename", str(assets.gateway_crds)).ok()
+    server.kubectl("apply", "--server-side", "--filename", str(assets.crds)).ok()
     server.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all").ok()
     server.kubectl("create", "namespace", SYSTEM).ok()
     environment = {**os.environ, "KUBECONFIG": str(server.kubeconfig), "ENVOY_GATEWAY_NAMESPACE": SYSTEM}
-    command = [str(assets.envoy_gateway), "certgen", "--disable-topology-injector"]
+    command = [str(assets.program), "certgen", "--disable-topology-injector"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 

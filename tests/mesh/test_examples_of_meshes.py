@@ -19,8 +19,8 @@ FILES += [EXAMPLES / "envoy-gateway" / name for name in ("route.yaml", "header-m
 @pytest.fixture(scope="module")
 def with_all_crds(apiserver: ApiServer) -> ApiServer:
     """The API server, which knows the kinds of Istio, of the Gateway API and of Envoy Gateway."""
-    found = mesh_assets.find(os.environ)
-    for crds in (found.istio_crds, found.gateway_crds):
+    istio, envoy_gateway = mesh_assets.find(os.environ), mesh_assets.find_envoy_gateway(os.environ)
+    for crds in (istio.istio_crds, envoy_gateway.crds):
         apiserver.kubectl("apply", "--server-side", "--filename", str(crds)).ok()
     apiserver.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all").ok()
     apiserver.kubectl("create", "namespace", "limpet")

@@ -34,37 +34,51 @@ ENVOY_GATEWAY: Final = Source(
 
 @dataclass(frozen=True, slots=True)
 class MeshAssets:
-    """Where they are."""
+    """What tests with Istio need."""
 
     istiod: Path
     """The program `pilot-discovery`."""
     istio_crds: Path
     """Of networking.istio.io, security.istio.io and the rest, for `kubectl apply --server-side`."""
-    envoy_gateway: Path
-    """The program: the controller, and what makes its certificates."""
-    gateway_crds: Path
+
+
+@dataclass(frozen=True, slots=True)
+class EnvoyGatewayAssets:
+    """What tests with Envoy Gateway need."""
+
+    program: Path
+    """The controller, and what makes its certificates."""
+    crds: Path
     """Of gateway.envoyproxy.io, and those of the Gateway API that it is built with."""
 
 
 def find(environment: Mapping[str, str]) -> MeshAssets:
-    """All of them, without building or fetching any. Raises AssetsMissingError if one is not there."""
-    istio, gateway = ISTIO.home(environment), ENVOY_GATEWAY.home(environment)
-    found = MeshAssets(istio / _ISTIOD, istio / _ISTIO_CRDS, gateway / _ENVOY_GATEWAY, gateway / _ENVOY_GATEWAY_CRDS)
-    for file in (found.istiod, found.istio_crds, found.envoy_gateway, found.gateway_crds):
-        if not file.exists():
-            raise AssetsMissingError(f"{file}: not built yet; run: python -m limpet_lab.kubernetes.mesh_assets")
-    return found
+    """Istio's, without building or fetching any. Raises AssetsMissingError if one is not there."""
+    home = ISTIO.home(environment)
+    return MeshAssets(_there(home / _ISTIOD), _there(home / _ISTIO_CRDS))
+
+
+def find_envoy_gateway(environment: Mapping[str, str]) -> EnvoyGatewayAssets:
+    """The same of Envoy Gateway."""
+    home = ENVOY_GATEWAY.home(environment)
+    return EnvoyGatewayAssets(_there(home / _ENVOY_GATEWAY), _there(home / _ENVOY_GATEWAY_CRDS))
 
 
 def provide(environment: Mapping[str, str]) -> MeshAssets:
-    """All of them, built if necessary, which takes minutes. Raises AssetsMissingError."""
-    for source in (ISTIO, ENVOY_GATEWAY):
-        source.provide(environment)
+    """Istio's, built if necessary, which takes minutes. Raises AssetsMissingError."""
+    ISTIO.provide(environment)
     return find(environment)
+
+
+def _there(file: Path) -> Path:
+    if not file.exists():
+        raise AssetsMissingError(f"{file}: not built yet; run: python -m limpet_lab.kubernetes.mesh_assets")
+    return file
 
 
 if __name__ == "__main__":
     try:
-        provide(dict(os.environ))
+        for source in (ISTIO, ENVOY_GATEWAY):
+            source.provide(dict(os.environ))
     except AssetsMissingError as error:
         sys.exit(str(error))
