@@ -7,11 +7,11 @@ threads in between, and exchanges windows and pings.
 import asyncio
 import logging
 import socket
-import sys
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeVar
+from types import coroutine
+from typing import Any, Final, NamedTuple, cast
 
 from limpet_extproc.envoy.h2_connection import Connection
 from limpet_extproc.envoy.h2_frames import Request, header_block
@@ -36,7 +36,10 @@ _ENDED: Final = header_block(("grpc-status", "0"))
 
 
 class Unary(NamedTuple):
-    """A call with one message each way; a request that came in pieces is a view of them."""
+    """A call with one message each way; a request that came in pieces is a view of them.
+
+    The handler belongs to no task until it has to wait: one that never does is answered without one.
+    """
 
     handle: Callable[[bytes | memoryview], Coroutine[Any, Any, bytes]]
 
@@ -47,8 +50,6 @@ class Streaming(NamedTuple):
     handle: Callable[["Call"], Coroutine[Any, Any, bytes | None]]
 
 
-_Input = TypeVar("_Input")
-
 Find = Callable[[Request], Unary | Streaming | None]
 """The handler of a call; None: there is no such method."""
 
@@ -56,7 +57,18 @@ Find = Callable[[Request], Unary | Streaming | None]
 class Call:
     """One call."""
 
-    __slots__ = ("_answered", "_ended", "_how", "_max_bytes", "_messages", "_pending", "_stream", "_task", "_waiting")
+    __slots__ = (
+        "_answered",
+        "_begun",
+        "_ended",
+        "_how",
+        "_max_bytes",
+        "_messages",
+        "_pending",
+        "_stream",
+        "_task",
+        "_waiting",
+    )
 
     def __init__(self, how: Unary | Streaming | None, stream: H2Stream, max_message_bytes: int) -> None:
         self._how = how
@@ -66,13 +78,15 @@ class Call:
         """The beginning of a message."""
         self._messages: deque[bytes] = deque()
         self._ended = False
+        self._begun = False
         self._answered = False
         self._waiting: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
         if how is None:
             self._fail(UNIMPLEMENTED, "no such method")
         elif isinstance(how, Streaming):
-            self._start(how.handle, self)
+            self._begun = True
+            self._task = asyncio.get_running_loop().create_task(self._run(how.handle, self))
 
     async def read(self) -> bytes | None:
         """The next message; None when there are no more."""
@@ -110,7 +124,7 @@ class Call:
         self._ended = True
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
-        if self._task is None:
+        if not self._begun:
             self._fail(INTERNAL, "the call ended before its message")
         elif self._pending:
             self._fail(INTERNAL, "the call ended within a message")
@@ -136,23 +150,37 @@ class Call:
             self._messages.append(bytes(message))
             if self._waiting is not None and not self._waiting.done():
                 self._waiting.set_result(None)
-        elif self._how is not None and self._task is None:
-            self._start(self._how.handle, message)
+        elif self._how is not None and not self._begun:
+            self._begun = True
+            self._answer(self._how.handle(message))
 
-    def _start(self, handle: Callable[[_Input], Coroutine[Any, Any, bytes | None]], argument: _Input) -> None:
-        self._task = _task(self._run(handle, argument))
-
-    async def _run(self, handle: Callable[[_Input], Coroutine[Any, Any, bytes | None]], argument: _Input) -> None:
+    def _answer(self, handling: Coroutine[Any, Any, bytes]) -> None:
+        """Answer at once, if nothing has to be waited for: a task would take a turn of the loop."""
         try:
-            message = await handle(argument)
+            awaited = handling.send(None)
+        except StopIteration as done:
+            self._send(done.value, _ENDED)
+        except asyncio.CancelledError:
+            self._end_with(CANCELLED, "cancelled")
+        except Exception:
+            self._broken()
+        else:
+            self._task = asyncio.get_running_loop().create_task(self._run(_rest, handling, awaited))
+
+    async def _run(self, handle: Callable[..., Awaitable[bytes | None]], *arguments: Any) -> None:
+        try:
+            message = await handle(*arguments)
         except asyncio.CancelledError:
             self._end_with(CANCELLED, "cancelled")
             raise
         except Exception:
-            _log.exception("a call could not be answered; please report this")
-            self._end_with(UNKNOWN, "a bug in ext_proc")
+            self._broken()
             return
         self._send(message, _ENDED)
+
+    def _broken(self) -> None:
+        _log.exception("a call could not be answered; please report this")
+        self._end_with(UNKNOWN, "a bug in ext_proc")
 
     def _send(self, message: bytes | None, trailers: bytes | None) -> None:
         data = b"" if message is None else b"\x00" + len(message).to_bytes(4, "big") + message
@@ -168,16 +196,19 @@ class Call:
         self._stream.send(b"", b"", header_block(*head, ("grpc-status", str(status)), ("grpc-message", why)))
 
 
-if sys.version_info >= (3, 12):
-
-    def _task(running: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        # A handler that does not wait is done at once, without a turn of the loop.
-        return asyncio.Task(running, loop=asyncio.get_running_loop(), eager_start=True)
-
-else:
-
-    def _task(running: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        return asyncio.get_running_loop().create_task(running)
+@coroutine
+def _rest(handling: Coroutine[Any, Any, bytes], awaited: Any) -> Generator[Any, Any, bytes]:
+    """What is left of a handler that waits for this, for the task that goes on with it."""
+    while True:
+        try:
+            try:
+                sent = yield awaited
+            except BaseException as error:
+                awaited = handling.throw(error)
+            else:
+                awaited = handling.send(sent)
+        except StopIteration as done:
+            return cast("bytes", done.value)
 
 
 class Server:
