@@ -130,7 +130,7 @@ def cache_directives(
     are the values of `prompt_cache_retention` and `prompt_cache_options`, views into `text`. What has a wrong shape is
     the provider's to complain of, and not mentioned here; nor is `cache_control` if it is never spelled plainly.
     """
-    found = _breakpoints(text, prompt) if prompt is not None and _mentions_key(text) else _NO_BREAKPOINTS
+    found = _breakpoints(text, prompt) if prompt is not None and mentions_mark(text) else _NO_BREAKPOINTS
     if found is _NO_BREAKPOINTS and not has_key and retention is ABSENT and options is ABSENT:
         return None
     fields = (("prompt_cache_retention", retention), ("prompt_cache_options", options))
@@ -156,7 +156,7 @@ def is_looked_into(body: Body) -> bool:
     return len(body) <= _FEW_BYTES or body.count(b"{") <= MAX_OBJECTS
 
 
-def _mentions_key(text: Body) -> bool:
+def mentions_mark(text: Body) -> bool:
     """Whether the key is anywhere in it. Prose hardly has a `_`, and a single byte is found much faster than a word."""
     at = -1
     for _ in range(_FEW):

@@ -20,7 +20,7 @@ _FEW: Final = 4
 
 def moved_breakpoints(text: Body) -> tuple[Member, ...]:
     """Where they stand, in their order."""
-    at = _first(text)
+    at = first_mention(text)
     if at < 0:
         return ()
     view = memoryview(text)
@@ -30,7 +30,7 @@ def moved_breakpoints(text: Body) -> tuple[Member, ...]:
     return tuple([member_at(view, _NAME, Span(begin, end - begin)) for begin, end in values])
 
 
-def _first(text: Body) -> int:
+def first_mention(text: Body) -> int:
     """Where the key stands first, or -1. Prose hardly has a `_`, and a byte is found much faster than a word."""
     at = -1
     for _ in range(_FEW):

@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import accumulate
 from operator import itemgetter
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec import Raw
+from msgspec.structs import replace
 
 from limpet_extproc.dialects.opener import ABSENT, READ_MESSAGES
 from limpet_extproc.dialects.port import CacheDirectives, PromptLayout
@@ -26,6 +27,12 @@ _COUNTS: Final = 1024
 _FIRST: Final = 16
 _LAST: Final = 32
 _BETWEEN: Final = MOST_KEPT - _FIRST - _LAST
+
+MOST_ADDED: Final = _LAST
+"""Messages behind those that are known: the last ones of these are all kept, so that none is missed."""
+
+_BEFORE: Final = (0,) * BEFORE_MESSAGES
+_T = TypeVar("_T")
 
 _MOST_COMMAS: Final = 1_000_000
 """In a body whose messages are all decoded however many they are; that takes a tenth of a microsecond each."""
@@ -94,6 +101,43 @@ def kept_positions(count: int) -> Sequence[int]:
 def _those_kept(count: int) -> Callable[[Sequence[int]], Sequence[int]]:
     """Takes from the ends of a long conversation's messages those that are kept; the same for all of this length."""
     return itemgetter(*[at - BEFORE_MESSAGES for at in kept_positions(count)[BEFORE_MESSAGES:]])
+
+
+@lru_cache(maxsize=_COUNTS)
+def _those_still_kept(count: int, more: int) -> Callable[[Sequence[Any]], Sequence[Any]]:
+    """See `still_kept`; the same for all of these lengths."""
+    place = {at: index for index, at in enumerate((*kept_positions(count), *range(count, count + more)))}
+    return itemgetter(*[place[at] for at in kept_positions(count + more)])
+
+
+def still_kept(count: int, more: int, values: Sequence[_T]) -> Sequence[_T]:
+    """Those of boundaries that are kept, where there are some more of them.
+
+    `values` has one for each that was kept of so many, then one for each of the others, at most `MOST_ADDED`.
+    """
+    return values if count + more <= MOST_KEPT else _those_still_kept(count, more)(values)
+
+
+def longer_layout(layout: PromptLayout, end: int, size: int, listed: Body, messages: Sequence[Raw]) -> PromptLayout:
+    """The layout of a prompt that goes on behind its last message, which ends at `end`, with so many bytes more.
+
+    `messages` are views into `listed`, which has these bytes in their place: at least one, at most `MOST_ADDED`.
+    """
+    _, ends = _places(listed, messages)
+    count, more = layout.count, len(ends)
+    places = (*_BEFORE, *layout.ends, *map(end.__add__, ends))
+    return replace(
+        layout,
+        tools=moved(layout.tools, end, size),
+        system=moved(layout.system, end, size),
+        ends=tuple(still_kept(count, more, places)[BEFORE_MESSAGES:]),
+        count=count + more,
+    )
+
+
+def moved(span: Span, end: int, more: int) -> Span:
+    """Where a value stands once so many bytes more stand at `end`."""
+    return span if span.offset < end else Span(span.offset + more, span.length)
 
 
 def layout_of(
@@ -192,10 +236,15 @@ def _leading(text: Body, lengths: Sequence[int], ends: Sequence[int]) -> int:
 
 def _opens_otherwise(message: Body) -> bool:
     """Whether its role, which does not stand first (as where a client sorts members), is that of a system prompt."""
+    return role_of(message) in ("system", "developer")
+
+
+def role_of(message: Body) -> str:
+    """Whose message it is; empty: that is not said."""
     try:
-        return _SPOKEN.decode(message).role in ("system", "developer")
+        return _SPOKEN.decode(message).role
     except (msgspec.MsgspecError, RecursionError):
-        return False
+        return ""
 
 
 def _no_prompt(text: Body, lengths: Sequence[int], ends: Sequence[int], marks: Sequence[Span]) -> tuple[Span, ...]:

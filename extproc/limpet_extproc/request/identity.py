@@ -101,6 +101,11 @@ def prefix_seed(owner: Owner, api: str, model: str) -> bytes:
     return _UNAMBIGUOUS.encode((owner.secret, api, model))
 
 
+def beginning_seed(secret: bytes, tenant: bytes, api: str, asked: Sequence[str]) -> bytes:
+    """The seed of `beginnings.Beginnings`: whose a body is, and what it asks for."""
+    return _UNAMBIGUOUS.encode((secret, tenant, api, asked))
+
+
 def object_key(secret: bytes, object_id: str) -> bytes:
     """The key of an object, whosever it is."""
     return hmac.digest(secret, _UNAMBIGUOUS.encode(("object", object_id)), "sha256")[:KEY_BYTES]

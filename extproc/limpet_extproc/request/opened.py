@@ -1,10 +1,11 @@
 """A request up to the memory lookup: its lane is found and its conversation recognised."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
 from limpet_extproc.contract.catalog import CatalogProvider
+from limpet_extproc.decision.prefix import Chain
 from limpet_extproc.decision.price import BYTES_PER_TOKEN, DEFAULT_OUTPUT_TOKENS
 from limpet_extproc.decision.query import Query
 from limpet_extproc.decision.snapshot import Snapshot
@@ -37,6 +38,10 @@ class Opened(msgspec.Struct, frozen=True, gc=False):
     """Whose request it is: an HMAC, hexadecimal; empty: the client sent no key."""
 
 
+KnownHashes = Callable[[ParsedRequest, bytes], tuple[Chain, bytes] | None]
+"""The chain of a request's prompt and the hash of its settings under a seed (`prefix_seed`); None: not known."""
+
+
 def open_request(
     head: RequestHead,
     request: ParsedRequest,
@@ -44,12 +49,14 @@ def open_request(
     snapshot: Snapshot,
     secret: bytes,
     untranslatable: Untranslatable | None = None,
+    known: KnownHashes = lambda _request, _seed: None,
 ) -> Opened | Refusal:
     """Look the model up, and recognise the conversation or, where the API has none, the request.
 
-    `secret` is the installation's key for conversation keys, `untranslatable` what no translation can carry.
+    `secret` is the installation's key for conversation keys, `untranslatable` what no translation can carry, `known`
+    the hashes of the prompt and the settings, where they need not be reckoned from the whole.
     """
-    api = head.api
+    api, read = head.api, request
     lane = snapshot.lanes.get((api.name, request.model)) if request.model else snapshot.only_lane(api.name)
     if lane is None:
         return unknown_model(request.model, api.name, snapshot)
@@ -88,8 +95,13 @@ def open_request(
         return Opened(request, query, identified_by, snapshot.providers, "", head, body, tenant_name)
     if lane.caches and lane.policy.mode != "Off" and request.layout is not None:
         seed = identity.prefix_seed(owner, api.name, lane.model)
-        chain = chain_of(body, request.layout, seed, attached=text_bytes != len(body))
-        query = msgspec.structs.replace(query, chain=chain, settings=settings_of(body, request.layout, seed))
+        attached = text_bytes != len(body)
+        if not attached and (found := known(read, seed)) is not None:
+            chain, settings = found
+        else:
+            chain = chain_of(body, request.layout, seed, attached=attached)
+            settings = settings_of(body, request.layout, seed)
+        query = msgspec.structs.replace(query, chain=chain, settings=settings)
     made_by = owner.name if request.kept else ""
     return Opened(request, query, identified_by, snapshot.providers, made_by, head, body, tenant_name)
 

@@ -6,12 +6,14 @@ from itertools import pairwise, repeat
 from operator import itemgetter, truediv
 from typing import Final
 
+import msgspec
 from msgspec.structs import replace
 from xxhash import xxh3_64
 
 from limpet_extproc.decision.prefix import FIRST_MESSAGE, NO_CHAIN, Chain, PromptHead, packed
 from limpet_extproc.decision.price import BYTES_PER_TOKEN
 from limpet_extproc.dialects.port import PromptLayout
+from limpet_extproc.dialects.prompt_layout import still_kept
 from limpet_extproc.dialects.spans import Span
 from limpet_extproc.request.size import text_bytes
 
@@ -38,6 +40,19 @@ _PART: Final = b"\0"
 """Stands before each part, so that tools are not taken for a system prompt."""
 
 
+class HashedPrompt(msgspec.Struct, frozen=True, gc=False):
+    """A prompt that was hashed, from which another one may go on."""
+
+    hashed: xxh3_64
+    """All of it; to be copied, and not changed."""
+    digests: Sequence[bytes]
+    """After each boundary that is kept."""
+    sizes: Sequence[int]
+    """Bytes up to each of these."""
+    lengths: Sequence[bytes]
+    """The hashes of the heads that end at one of `HEAD_LENGTHS`."""
+
+
 def chain_of(body: bytes | memoryview, layout: PromptLayout, seed: bytes, *, attached: bool) -> Chain:
     """The chain of the prompt that stands so in `body`.
 
@@ -49,6 +64,11 @@ def chain_of(body: bytes | memoryview, layout: PromptLayout, seed: bytes, *, att
     if layout.no_prompt:
         body, layout = _without_marks(body, layout)
     view = memoryview(body)
+    return chain_of_hashed(view, layout, hash_prompt(view, layout, seed), attached=attached)
+
+
+def hash_prompt(view: memoryview, layout: PromptLayout, seed: bytes) -> HashedPrompt:
+    """Of a prompt in which nothing is passed over; `seed`: see `chain_of`."""
     hashed = xxh3_64(seed)
     update, digest = hashed.update, hashed.digest
     lengths: list[bytes] = []
@@ -67,19 +87,28 @@ def chain_of(body: bytes | memoryview, layout: PromptLayout, seed: bytes, *, att
     sizes.append(size)
     update(_PART)
     shift = size - begin
-    # Where a boundary or a head ends, in one row; nearly all work of a long conversation is this one loop.
-    ends = layout.ends
-    last = ends[-1] if ends else begin
-    cuts = [length - shift for length in HEAD_LENGTHS[len(lengths) : bisect_right(HEAD_LENGTHS, last + shift)]]
-    places = sorted({*ends, *cuts}) if cuts else ends
-    pieces = map(view.__getitem__, map(slice, (begin, *places), places))
-    found = list(map(_SECOND, zip(map(update, pieces), iter(digest, None), strict=False)))  # by turns, without bytecode
-    if cuts:
-        hash_of = dict(zip(places, found, strict=True)).__getitem__
-        lengths += map(hash_of, cuts)
-        found = list(map(hash_of, ends))
-    digests += found
-    sizes += map(shift.__add__, ends)
+    digests += _through_messages(hashed, view, begin, layout.ends, shift, lengths)
+    sizes += map(shift.__add__, layout.ends)
+    return HashedPrompt(hashed, digests, sizes, lengths)
+
+
+def hash_more(before: HashedPrompt, count: int, end: int, view: memoryview, layout: PromptLayout) -> HashedPrompt:
+    """Of a prompt that goes on from one with so many boundaries, whose last message ended at `end`."""
+    hashed, lengths = before.hashed.copy(), list(before.lengths)
+    more, shift = layout.count - count, before.sizes[-1] - end
+    ends = layout.ends[-more:]
+    digests = _through_messages(hashed, view, end, ends, shift, lengths)
+    return HashedPrompt(
+        hashed,
+        still_kept(count, more, [*before.digests, *digests]),
+        still_kept(count, more, [*before.sizes, *map(shift.__add__, ends)]),
+        lengths,
+    )
+
+
+def chain_of_hashed(view: memoryview, layout: PromptLayout, prompt: HashedPrompt, *, attached: bool) -> Chain:
+    """See `chain_of`."""
+    digests, sizes, lengths = prompt.digests, prompt.sizes, prompt.lengths
     weights = _weights(view, layout, sizes) if attached else sizes
     tokens = tuple(map(int, map(truediv, weights, repeat(BYTES_PER_TOKEN))))
     heads = _heads(layout, digests, sizes, weights, lengths) if lengths else ()
@@ -108,6 +137,24 @@ def _through_heads(hashed: xxh3_64, view: memoryview, begin: int, end: int, size
         lengths.append(hashed.digest())
         begin, size = cut, length
     hashed.update(view[begin:end])
+
+
+def _through_messages(
+    hashed: xxh3_64, view: memoryview, begin: int, ends: Sequence[int], shift: int, lengths: list[bytes]
+) -> list[bytes]:
+    """Hash messages up to the last of these ends; the hashes at each. `shift`: see `hash_prompt`."""
+    # Where a boundary or a head ends, in one row; nearly all work of a long conversation is this one loop.
+    last = ends[-1] if ends else begin
+    cuts = [length - shift for length in HEAD_LENGTHS[len(lengths) : bisect_right(HEAD_LENGTHS, last + shift)]]
+    places = sorted({*ends, *cuts}) if cuts else ends
+    pieces = map(view.__getitem__, map(slice, (begin, *places), places))
+    by_turns = zip(map(hashed.update, pieces), iter(hashed.digest, None), strict=False)  # without bytecode
+    found = list(map(_SECOND, by_turns))
+    if not cuts:
+        return found
+    hash_of = dict(zip(places, found, strict=True)).__getitem__
+    lengths += map(hash_of, cuts)
+    return list(map(hash_of, ends))
 
 
 def _weights(view: memoryview, layout: PromptLayout, sizes: Sequence[int]) -> list[int]:

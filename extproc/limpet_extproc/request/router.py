@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from msgspec.structs import replace
@@ -18,6 +19,8 @@ from limpet_extproc.providers.events import TrialBegan
 from limpet_extproc.providers.limit_events import RequestSent
 from limpet_extproc.providers.limit_use import LimitUse
 from limpet_extproc.providers.tracker import ProviderTracker
+from limpet_extproc.request import identity
+from limpet_extproc.request.beginnings import Beginnings, BegunTurn
 from limpet_extproc.request.cache_keys import KeyRates
 from limpet_extproc.request.clients import client_of, not_allowed, over_budget, over_limit
 from limpet_extproc.request.debugging import DecisionWatch
@@ -26,7 +29,7 @@ from limpet_extproc.request.hold import Sleep
 from limpet_extproc.request.model_before import model_before
 from limpet_extproc.request.object_routing import ObjectRouting
 from limpet_extproc.request.opened import Opened, open_request
-from limpet_extproc.request.parsing import RequestHead
+from limpet_extproc.request.parsing import RequestHead, unreadable
 from limpet_extproc.request.pins import Pins
 from limpet_extproc.request.reading import CheckTranslation, FindReferences, ReadRequest
 from limpet_extproc.request.refusals import long_path
@@ -75,6 +78,7 @@ class StickyRouting:
         self._clock = clock
         self._random_seed = random_seed
         self._key_rates = KeyRates()
+        self._beginnings = Beginnings()
         self._objects = ObjectRouting(read, references, snapshot, pins, secret)
 
     async def route(
@@ -159,9 +163,13 @@ class StickyRouting:
 
     async def _opened(self, head: RequestHead, body: bytes | memoryview) -> Opened | Refusal:
         """The request with its lane, and its conversation if it has one."""
-        request = await self._read(head, body)
-        if isinstance(request, Refusal):
-            return request
+        turn = self._turn(head, body)
+        request = None if turn is None else turn.request
+        if request is None:
+            read = await self._read(head, body)
+            if isinstance(read, Refusal):
+                return read
+            request = read
         if head.client is not None and (refusal := not_allowed(head.client, request.model)):
             return refusal
         snapshot = self._snapshot()
@@ -169,11 +177,22 @@ class StickyRouting:
         if snapshot.translates:
             lane = snapshot.lanes.get((head.api.name, request.model))
             found = await self._untranslatable(body) if lane is not None and lane.translates else None
-        opened = open_request(head, request, body, snapshot, self._secret, found)
+        if turn is None:
+            opened = open_request(head, request, body, snapshot, self._secret, found)
+        else:
+            known = partial(self._beginnings.hashed, turn)
+            opened = open_request(head, request, body, snapshot, self._secret, found, known)
         if isinstance(opened, Refusal):
             return opened
         names_objects = snapshot.keeps_objects or head.api.name == "OpenAIResponses"
         return await self._objects.of_turn(opened) if names_objects else opened
+
+    def _turn(self, head: RequestHead, body: bytes | memoryview) -> BegunTurn | None:
+        """What is known of what it begins with."""
+        if head.api.kind != "conversation" or type(body) is not bytes or unreadable(head) is not None:
+            return None
+        whose = identity.tenant(head.headers, head.client)
+        return self._beginnings.turn(body, identity.beginning_seed(self._secret, whose, head.api.name, head.asked))
 
 
 def _is_over(remembered: Remembered, now_s: float) -> bool:

@@ -1,0 +1,177 @@
+"""What the turns of conversations begin with, from turn to turn: what is known of it is neither read nor hashed again.
+
+No text of a prompt is kept, but hashes of 128 bits, which are the same for the same bytes alone, and what was found in
+it. Nothing depends on whether a beginning is known but the time that a decision takes. Record 90 has the reasons.
+"""
+
+from bisect import bisect_right
+from collections import OrderedDict
+from typing import Final
+
+import msgspec
+from xxhash import xxh3_64_digest, xxh3_128, xxh3_128_digest
+
+from limpet_extproc.decision.prefix import Chain
+from limpet_extproc.dialects.continued import gone_on, may_go_on
+from limpet_extproc.dialects.port import ParsedRequest
+from limpet_extproc.request.prefix import HashedPrompt, chain_of_hashed, hash_more, hash_prompt
+from limpet_extproc.request.settings_hash import settings_of
+
+MOST_KNOWN: Final = 2_000
+"""Beginnings, of five to nine kilobytes each; those that were not used for the longest time are dropped."""
+
+LEAST_BYTES: Final = 1 << 12
+"""Of a body: to read a shorter one takes less than to look for it."""
+
+MOST_BYTES: Final = 1 << 18
+"""Of a body; longer ones are read elsewhere (`reading.LIGHT_BYTES`)."""
+
+_STEPS: Final = 8
+_LENGTHS: Final = tuple(
+    int(LEAST_BYTES * 2 ** (step / _STEPS)) for step in range(_STEPS * (MOST_BYTES // LEAST_BYTES).bit_length())
+)
+"""By the hash of the longest beginning of such a length a known one is found."""
+_STEPS_BACK: Final = 5
+"""Of these lengths, that a turn may be longer than the one before: half as long again."""
+_ALIKE: Final = 4
+"""Known ones that share so much that they are found by the same hash."""
+_NEAR_BYTES: Final = 256
+"""Before the end of a beginning, by which most of those that are others are told apart."""
+
+
+class Beginning(msgspec.Struct, frozen=True, gc=False):
+    """A body up to the end of its last message, and what stands behind that: the rest."""
+
+    found_by: bytes
+    """The hash of a part of it."""
+    near: bytes
+    """The hash of its last bytes."""
+    length: int
+    digest: bytes
+    rest_length: int
+    rest: bytes
+    """A hash, like the one before."""
+    request: ParsedRequest
+    """As all of the body was read."""
+    seed: bytes
+    """See `chain_of`."""
+    prompt: HashedPrompt
+    chain: Chain
+    settings: bytes
+
+    def begins(self, view: memoryview) -> bool:
+        """Whether it begins this body, and its rest ends it."""
+        length, rest_length = self.length, self.rest_length
+        return (
+            length + rest_length <= len(view)
+            and xxh3_64_digest(view[length - _NEAR_BYTES : length]) == self.near
+            and xxh3_128_digest(view[:length]) == self.digest
+            and xxh3_128_digest(view[len(view) - rest_length :]) == self.rest
+        )
+
+
+class BegunTurn(msgspec.Struct, frozen=True):
+    """A body, and what it goes on from."""
+
+    body: bytes
+    hashes: tuple[bytes, ...]
+    """Of its beginnings, of the lengths by which others are found; the longest first."""
+    before: Beginning | None
+    request: ParsedRequest | None
+    """As it was read; None: it has to be."""
+
+
+class Beginnings:
+    """Those of a worker."""
+
+    def __init__(self, most: int = MOST_KNOWN) -> None:
+        self._most = most
+        self._count = 0
+        self._known: OrderedDict[bytes, tuple[Beginning, ...]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return self._count
+
+    def turn(self, body: bytes, owner: bytes) -> BegunTurn | None:
+        """What is known of this body; None: nothing will be, as it is too short or too long.
+
+        `owner` tells apart whose it is and what it asks for, under a secret.
+        """
+        if not LEAST_BYTES <= len(body) <= MOST_BYTES:
+            return None
+        view, hashes = memoryview(body), _hashes(body, owner)
+        for each in hashes:
+            for known in self._known.get(each, ()):
+                if known.begins(view):
+                    self._known.move_to_end(each)
+                    added = body[known.length : len(body) - known.rest_length]
+                    return BegunTurn(body, hashes, known, gone_on(known.request, known.length, added))
+        return BegunTurn(body, hashes, None, None)
+
+    def hashed(self, turn: BegunTurn, request: ParsedRequest, seed: bytes) -> tuple[Chain, bytes] | None:
+        """The chain of its prompt and the hash of its settings; None: they have to be reckoned from the whole."""
+        layout, before, view = request.layout, turn.before, memoryview(turn.body)
+        if layout is None:
+            return None
+        if before is not None and request is before.request and seed == before.seed:
+            return before.chain, before.settings
+        if before is not None and request is turn.request and seed == before.seed and before.request.layout is not None:
+            prompt = hash_more(before.prompt, before.request.layout.count, before.length, view, layout)
+            settings = before.settings
+        elif may_go_on(request, turn.body):
+            prompt, settings = hash_prompt(view, layout, seed), settings_of(view, layout, seed)
+        else:
+            return None
+        chain = chain_of_hashed(view, layout, prompt, attached=False)
+        self._note(turn, request, seed, prompt, chain, settings)
+        return chain, settings
+
+    def _note(
+        self, turn: BegunTurn, request: ParsedRequest, seed: bytes, prompt: HashedPrompt, chain: Chain, settings: bytes
+    ) -> None:
+        assert request.layout is not None
+        view, length = memoryview(turn.body), request.layout.ends[-1]
+        steps = bisect_right(_LENGTHS, len(view)) - bisect_right(_LENGTHS, length)
+        if steps >= len(turn.hashes):
+            return  # too much of it stands behind the messages
+        found_by = turn.hashes[steps]
+        if turn.before is not None:
+            self._drop(turn.before)
+        alike = self._known.pop(found_by, ())
+        self._count += 1 - len(alike[_ALIKE - 1 :])
+        new = Beginning(
+            found_by,
+            xxh3_64_digest(view[length - _NEAR_BYTES : length]),
+            length,
+            xxh3_128_digest(view[:length]),
+            len(view) - length,
+            xxh3_128_digest(view[length:]),
+            request,
+            seed,
+            prompt,
+            chain,
+            settings,
+        )
+        self._known[found_by] = (new, *alike[: _ALIKE - 1])
+        while self._count > self._most:
+            _, dropped = self._known.popitem(last=False)
+            self._count -= len(dropped)
+
+    def _drop(self, known: Beginning) -> None:
+        alike = self._known.get(known.found_by, ())
+        left = tuple([each for each in alike if each is not known])
+        self._count -= len(alike) - len(left)
+        if left:
+            self._known[known.found_by] = left
+        else:
+            self._known.pop(known.found_by, None)
+
+
+def _hashes(body: bytes, owner: bytes) -> tuple[bytes, ...]:
+    view, hashed, found, begin = memoryview(body), xxh3_128(owner), [], 0
+    last = bisect_right(_LENGTHS, len(body))
+    for length in _LENGTHS[max(0, last - _STEPS_BACK) : last]:
+        hashed.update(view[begin:length])
+        found.append(hashed.digest())
+        begin = length
+    return tuple(found[::-1])
