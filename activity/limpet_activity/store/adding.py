@@ -1,4 +1,4 @@
-"""Sums over what a filter means: from roll-ups, and from records where a span of time cuts through a roll-up."""
+"""Sums over what a filter means: from roll-ups, and from records where a span of time divides a roll-up."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
@@ -8,21 +8,21 @@ from sqlalchemy import Connection, text
 
 from limpet_activity.store import rollups
 from limpet_activity.store.asked import RecordsQuestion, TableQuestion, asked, restricted_facets, used_in
+from limpet_activity.store.combinations import GroupingSet
 from limpet_activity.store.databases import Database
 from limpet_activity.store.facts import OTHERS, added
-from limpet_activity.store.kinds import Cut
 from limpet_activity.store.port import ActivityFilter, Facet, Group, GroupStep, Step, Sums
 from limpet_activity.store.tables import SUMMED
 from limpet_activity.store.writing import kept_rollups, read_counters
 
 _OF_ROLLUPS: Final = (
-    "sum(rollups.requests), sum(CASE kinds.failed WHEN 1 THEN rollups.requests ELSE 0 END), "
+    "sum(rollups.requests), sum(CASE combinations.failed WHEN 1 THEN rollups.requests ELSE 0 END), "
     + ", ".join(f"sum(rollups.{name})" for name in SUMMED)
 )
-_OF_RECORDS: Final = "count(*), sum(kinds.failed), " + ", ".join(f"sum(records.{name})" for name in SUMMED)
+_OF_RECORDS: Final = "count(*), sum(combinations.failed), " + ", ".join(f"sum(records.{name})" for name in SUMMED)
 
-_KINDS: Final = tuple(int if field.type is int else float for field in msgspec.structs.fields(Sums))
-"""Databases give sums as numbers of other kinds, such as Decimal."""
+_TYPES: Final = tuple(int if field.type is int else float for field in msgspec.structs.fields(Sums))
+"""Databases give sums as numbers of other types, such as Decimal."""
 
 _NOTHING: Final = Sums()
 
@@ -56,7 +56,7 @@ def group_steps(
     """Over time and by value, in this order, where something was."""
     what = what_is_asked(connection, which, by)
     found: dict[tuple[int, str], Sums] = {}
-    for (at, value), part in _parts(connection, database, which, what, _Keys([f"kinds.{by}"], step_s)):
+    for (at, value), part in _parts(connection, database, which, what, _Keys([f"combinations.{by}"], step_s)):
         key = int(at), str(value)
         found[key] = added(found.get(key, _NOTHING), part)
     return [GroupStep(value, float(at * step_s), found[at, value]) for at, value in sorted(found)]
@@ -65,19 +65,21 @@ def group_steps(
 def breakdown(
     connection: Connection, database: Database, which: ActivityFilter, facets: Sequence[Facet], limit: int
 ) -> dict[Facet, list[Group]]:
-    """By the values of each; what is beyond the limit, and what has no kind of its own, is `(others)`.
+    """By the values of each; what is beyond the limit, and what has no combination of its own, is `(others)`.
 
-    Facets that ask the same kinds are added up together.
+    Facets that ask the same combinations are added up together.
     """
-    by_cut: dict[Cut, list[tuple[Facet, TableQuestion]]] = {}
+    by_grouping_set: dict[GroupingSet, list[tuple[Facet, TableQuestion]]] = {}
     for facet in facets:
         what = what_is_asked(connection, which, facet)
-        by_cut.setdefault(what.cut, []).append((facet, what))
+        by_grouping_set.setdefault(what.grouping_set, []).append((facet, what))
     found: dict[Facet, list[Group]] = {}
-    for together in by_cut.values():
+    for together in by_grouping_set.values():
         names, what = [facet for facet, _ in together], together[0][1]
         sums: dict[Facet, dict[str, Sums]] = {facet: {} for facet in names}
-        for values, part in _parts(connection, database, which, what, _Keys([f"kinds.{name}" for name in names])):
+        for values, part in _parts(
+            connection, database, which, what, _Keys([f"combinations.{name}" for name in names])
+        ):
             for facet, value in zip(names, values, strict=True):
                 of_facet = sums[facet]
                 of_facet[str(value)] = added(of_facet.get(str(value), _NOTHING), part)
@@ -100,9 +102,9 @@ def what_is_asked(connection: Connection, which: ActivityFilter, by: Facet | Non
 
 
 def _has_others(connection: Connection, name: Facet) -> bool:
-    """Whether there are kinds that do not tell this value of their records."""
-    statement = text(f"SELECT 1 FROM kinds WHERE cut = :cut AND {name} = :others LIMIT 1")
-    values = {"cut": "asked" if name == "provider" else name, "others": OTHERS}
+    """Whether there are combinations that do not tell this value of their records."""
+    statement = text(f"SELECT 1 FROM combinations WHERE grouping_set = :grouping_set AND {name} = :others LIMIT 1")
+    values = {"grouping_set": "asked" if name == "provider" else name, "others": OTHERS}
     return connection.execute(statement, values).first() is not None
 
 
@@ -128,11 +130,11 @@ def _parts(
         yield from _of_records(connection, database, what.all, what.values, whole, keys)
         return
     kept = kept_rollups(read_counters(connection))
-    for part in rollups.parts(which.since_s, which.until_s, keys.step_s, kept, full=what.cut == "full"):
+    for part in rollups.parts(which.since_s, which.until_s, keys.step_s, kept, full=what.grouping_set == "full"):
         if part.grain:
             yield from _of_rollups(connection, database, what, part, keys)
         else:
-            told = RecordsQuestion(what.of_kinds, ())
+            told = RecordsQuestion(what.of_combinations, ())
             yield from _of_records(connection, database, told, what.values, part, keys)
     for others in what.others:
         yield from _of_records(connection, database, others, what.values, whole, keys)
@@ -141,11 +143,13 @@ def _parts(
 def _of_rollups(
     connection: Connection, database: Database, what: TableQuestion, part: rollups.SpanPart, keys: _Keys
 ) -> Iterator[_KeyedSums]:
-    conditions = ["kinds.cut = :cut", *what.of_kinds]
-    source = f"{database.kinds_and_sums} WHERE {' AND '.join(conditions)}"
+    conditions = ["combinations.grouping_set = :grouping_set", *what.of_combinations]
+    source = f"{database.combinations_and_sums} WHERE {' AND '.join(conditions)}"
     columns = [*(["rollups.begin / :step"] if keys.step_s else ()), *keys.values]
     span = {"grain": part.grain, "begin": int(part.begin_s), "end": int(part.end_s), "step": keys.step_s}
-    return _added_up(connection, _OF_ROLLUPS, source, columns, {**what.values, "cut": what.cut, **span})
+    return _added_up(
+        connection, _OF_ROLLUPS, source, columns, {**what.values, "grouping_set": what.grouping_set, **span}
+    )
 
 
 def _of_records(
@@ -156,10 +160,10 @@ def _of_records(
     part: rollups.SpanPart,
     keys: _Keys,
 ) -> Iterator[_KeyedSums]:
-    conditions = [*what.of_records, *what.of_kinds, "kinds.id = records.kind"]
+    conditions = [*what.of_records, *what.of_combinations, "combinations.id = records.combination"]
     conditions += ["records.time_s >= :begin", "records.time_s < :end"]
     index = database.by(what.index or "records_by_time")
-    source = f"records {index} CROSS JOIN kinds WHERE {' AND '.join(conditions)}"
+    source = f"records {index} CROSS JOIN combinations WHERE {' AND '.join(conditions)}"
     columns = [*([database.step_of("records.time_s")] if keys.step_s else ()), *keys.values]
     span = {"begin": part.begin_s, "end": part.end_s, "step": keys.step_s}
     return _added_up(connection, _OF_RECORDS, source, columns, {**values, **span})
@@ -175,4 +179,4 @@ def _added_up(
 
 
 def _sums(row: "tuple[float | None, ...]") -> Sums:
-    return Sums(*(kind(number or 0) for kind, number in zip(_KINDS, row, strict=True)))  # type: ignore[arg-type]
+    return Sums(*(type_(number or 0) for type_, number in zip(_TYPES, row, strict=True)))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""A filter in the words of the tables: the kinds that it means, and what else it demands of a record. Pure."""
+"""A filter in the words of the tables: the combinations that it means, and what else it demands of a record. Pure."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,8 +8,8 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from limpet_activity.store.combinations import GroupingSet, tried_pattern
 from limpet_activity.store.facts import OTHERS
-from limpet_activity.store.kinds import Cut, tried_pattern
 from limpet_activity.store.port import ActivityFilter, Facet
 
 FACETS: Final[tuple[Facet, ...]] = ("provider", "model", "tenant", "reason", "cause", "gateway")
@@ -26,9 +26,9 @@ _AFTER: Final = "\U0010ffff"
 
 @dataclass(frozen=True, slots=True)
 class RecordsQuestion:
-    """Conditions in SQL that some records meet, joined by AND: on their kinds, and on themselves."""
+    """Conditions in SQL that some records meet, joined by AND: on their combinations, and on themselves."""
 
-    of_kinds: tuple[str, ...]
+    of_combinations: tuple[str, ...]
     of_records: tuple[str, ...]
     index: str = ""
     """Of records, which finds them best; empty: the one by time."""
@@ -38,16 +38,16 @@ class RecordsQuestion:
 class TableQuestion:
     """What to look for, with the values of all parameters."""
 
-    cut: Cut
-    """Of the kinds that are meant, where sums are asked for."""
-    of_kinds: tuple[str, ...]
-    """Conditions that all records of a kind meet: what roll-ups answer."""
+    grouping_set: GroupingSet
+    """Of the combinations that are meant, where sums are asked for."""
+    of_combinations: tuple[str, ...]
+    """Conditions that all records of a combination meet: what roll-ups answer."""
     others: tuple[RecordsQuestion, ...]
-    """Records besides, each in one of these: what is asked for is their own, and their kind has `(others)` there."""
+    """Records besides, each in one of these: what is asked for is their own, where their combination has `(others)`."""
     all: RecordsQuestion
     """Both at once."""
     of_records: bool
-    """No kind has what is asked for, so only `all` answers."""
+    """No combination has what is asked for, so only `all` answers."""
     values: dict[str, object] = field(default_factory=dict)
 
 
@@ -72,15 +72,15 @@ def restricted_facets(which: ActivityFilter) -> list[Facet]:
 def asked(which: ActivityFilter, by: Facet | None, with_others: AbstractSet[Facet]) -> TableQuestion:
     """What to look for, where records are counted by this value.
 
-    `with_others`: facets of which kinds have `(others)`, as there was no room for all their values.
+    `with_others`: facets of which combinations have `(others)`, as there was no room for all their values.
     """
     restricted = restricted_facets(which)
     others = [name for name in restricted if name in with_others and getattr(which, name) != OTHERS]
-    failed = () if which.failed is None else ("kinds.failed = :failed",)
-    of_kinds = (*(_of_kind(which, name) for name in restricted), *failed)
+    failed = () if which.failed is None else ("combinations.failed = :failed",)
+    of_combinations = (*(_of_combination(which, name) for name in restricted), *failed)
     return TableQuestion(
-        _cut(set(restricted), by),
-        of_kinds,
+        _grouping_set(set(restricted), by),
+        of_combinations,
         tuple(_of_others(which, restricted, others, failed)),
         _all(which, restricted, others, failed),
         bool(which.conversation),
@@ -88,25 +88,25 @@ def asked(which: ActivityFilter, by: Facet | None, with_others: AbstractSet[Face
     )
 
 
-def _of_kind(which: ActivityFilter, name: Facet) -> str:
-    """Holds if all records of a kind have the value."""
+def _of_combination(which: ActivityFilter, name: Facet) -> str:
+    """Holds if all records of a combination have the value."""
     if name == "provider":
-        # Holds for cuts, too: there, nothing was tried.
-        return "(kinds.provider = :provider OR replace(kinds.tried, :tried, '') <> kinds.tried)"
+        # Holds for coarser ones, too: there, nothing was tried.
+        return "(combinations.provider = :provider OR replace(combinations.tried, :tried, '') <> combinations.tried)"
     if name == "reason" and which.reason.endswith("."):
-        return "(kinds.reason >= :reason AND kinds.reason < :after_reason)"
-    return f"kinds.{name} = :{name}"
+        return "(combinations.reason >= :reason AND combinations.reason < :after_reason)"
+    return f"combinations.{name} = :{name}"
 
 
 def _has_others(name: Facet) -> str:
-    """Holds if records of a kind have values that it does not tell."""
+    """Holds if records of a combination have values that it does not tell."""
     if name == "provider":
-        return "(kinds.provider = :others OR kinds.tried = :others)"
-    return f"kinds.{name} = :others"
+        return "(combinations.provider = :others OR combinations.tried = :others)"
+    return f"combinations.{name} = :others"
 
 
 def _of_other(which: ActivityFilter, name: Facet) -> str:
-    """Holds if a record of such a kind has the value."""
+    """Holds if a record of such a combination has the value."""
     if name == "provider":
         column = "records.other_provider"
         return f"({column} IS NOT NULL AND replace({column}, :tried, '') <> {column})"
@@ -118,15 +118,15 @@ def _of_other(which: ActivityFilter, name: Facet) -> str:
 def _of_others(
     which: ActivityFilter, restricted: Sequence[Facet], others: Sequence[Facet], failed: tuple[str, ...]
 ) -> Iterator[RecordsQuestion]:
-    """By the first value that the kind does not tell, so that no record is in two of them."""
+    """By the first value that the combination does not tell, so that no record is in two of them."""
     for at, first in enumerate(others):
         later = others[at + 1 :]
         told = [name for name in restricted if name != first and name not in later]
         yield RecordsQuestion(
             (
                 _has_others(first),
-                f"NOT {_of_kind(which, first)}",
-                *(_of_kind(which, name) for name in told),
+                f"NOT {_of_combination(which, first)}",
+                *(_of_combination(which, name) for name in told),
                 *(_may_be(which, name) for name in later),
                 *failed,
             ),
@@ -141,18 +141,18 @@ def _all(
     told = [name for name in restricted if name not in others]
     of_conversation = "records.conversation >= :conversation AND records.conversation < :after_conversation"
     return RecordsQuestion(
-        (*(_of_kind(which, name) for name in told), *(_may_be(which, name) for name in others), *failed),
+        (*(_of_combination(which, name) for name in told), *(_may_be(which, name) for name in others), *failed),
         (*(_is_or_told(which, name) for name in others), *([of_conversation] if which.conversation else ())),
         "records_by_conversation" if len(which.conversation) >= _SHORT else "",
     )
 
 
 def _may_be(which: ActivityFilter, name: Facet) -> str:
-    return f"({_of_kind(which, name)} OR {_has_others(name)})"
+    return f"({_of_combination(which, name)} OR {_has_others(name)})"
 
 
 def _is_or_told(which: ActivityFilter, name: Facet) -> str:
-    """Where its kind tells the value, a record has none of its own."""
+    """Where its combination tells the value, a record has none of its own."""
     return f"(records.other_{name} IS NULL OR {_of_other(which, name)})"
 
 
@@ -177,8 +177,8 @@ def used_in(statement: str, values: Mapping[str, object]) -> dict[str, object]:
     return {name: value for name, value in values.items() if name in names}
 
 
-def _cut(restricted: set[Facet], by: Facet | None) -> Cut:
-    """The coarsest kinds that tell what is asked for."""
+def _grouping_set(restricted: set[Facet], by: Facet | None) -> GroupingSet:
+    """The coarsest combinations that tell what is asked for."""
     match sorted(restricted):
         case []:
             return by or "total"

@@ -32,7 +32,7 @@ _PRAGMAS: Final = (
 )
 
 
-_OURS: Final = frozenset({"alembic_version", "kinds", "records", "rollups"})
+_OURS: Final = frozenset({"alembic_version", "records", "rollups"})
 """Tables by which a file is known to be one of ours."""
 
 
@@ -88,10 +88,10 @@ class Database(Protocol):
         """Begin to write in this transaction, and be the only one that does."""
 
     @property
-    def kinds_and_sums(self) -> str:
-        """SQL, after FROM: kinds, each with its roll-ups of `:grain` from `:begin` and before `:end`.
+    def combinations_and_sums(self) -> str:
+        """SQL, after FROM: combinations, each with its roll-ups of `:grain` from `:begin` and before `:end`.
 
-        Kinds first, as a filter leaves few of them: neither database sees that by itself.
+        Combinations first, as a filter leaves few of them: neither database sees that by itself.
         """
 
     def among(self, column: str, numbers: str) -> str:
@@ -117,8 +117,8 @@ class SqliteDatabase:
     """A file, which this process alone writes to."""
 
     is_postgresql: Final = False
-    kinds_and_sums: Final = (
-        "kinds CROSS JOIN rollups ON rollups.kind = kinds.id AND rollups.grain = :grain"
+    combinations_and_sums: Final = (
+        "combinations CROSS JOIN rollups ON rollups.combination = combinations.id AND rollups.grain = :grain"
         " AND rollups.begin >= :begin AND rollups.begin < :end"
     )
 
@@ -238,9 +238,9 @@ class PostgresqlDatabase:
     """A server, which several processes may write to: one after the other."""
 
     is_postgresql: Final = True
-    kinds_and_sums: Final = (
-        "kinds CROSS JOIN LATERAL (SELECT * FROM rollups AS of_kind WHERE of_kind.kind = kinds.id"
-        " AND of_kind.grain = :grain AND of_kind.begin >= :begin AND of_kind.begin < :end OFFSET 0) AS rollups"
+    combinations_and_sums: Final = (
+        "combinations CROSS JOIN LATERAL (SELECT * FROM rollups AS its WHERE its.combination = combinations.id"
+        " AND its.grain = :grain AND its.begin >= :begin AND its.begin < :end OFFSET 0) AS rollups"
     )
 
     _LOCK: Final = 0x6C696D706574
@@ -312,15 +312,15 @@ class PostgresqlDatabase:
         return int(
             connection.exec_driver_sql(
                 "SELECT coalesce((SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree('records')), 0)"
-                " + pg_total_relation_size('rollups') + pg_total_relation_size('kinds')"
+                " + pg_total_relation_size('rollups') + pg_total_relation_size('combinations')"
             ).scalar_one()
         )
 
 
 def open_database(url: URL, *, read_only: bool = False) -> Database:
     """Open it without speaking to it yet. Raises StoreError."""
-    kind = SqliteDatabase if url.drivername == "sqlite" else PostgresqlDatabase
-    return kind(url, read_only=read_only)
+    opened = SqliteDatabase if url.drivername == "sqlite" else PostgresqlDatabase
+    return opened(url, read_only=read_only)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Pages of records, the newest first, and those that follow: by key, so that the thousandth is as quick as the first.
 
-With a filter, the roll-ups tell in which hours there are records that it means, and of which kinds: so a page never
-reads its way through millions that it does not show.
+With a filter, the roll-ups tell in which hours there are records that it means, and of which combinations: so a page
+never reads its way through millions that it does not show.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ from limpet_extproc.contract.activity import ActivityRecord
 _DECODE: Final = msgspec.msgpack.Decoder(ActivityRecord).decode
 
 _MOST_MET: Final = 20_000
-"""Records that are read by time to meet a page of what is meant; where it is rarer, they are found by kind."""
+"""Records that are read by time to meet a page of what is meant; where it is rarer, they are found by combination."""
 
 _NEWEST: Final = " ORDER BY records.time_s DESC, records.id DESC LIMIT :limit"
 _OLDEST: Final = " ORDER BY records.time_s, records.id LIMIT :limit"
@@ -63,7 +63,7 @@ def page(
     if what.of_records:
         found = _read(connection, database, what.all, what.values, whole, way)
     else:
-        found = _of_kinds(connection, database, what, whole, way)
+        found = _of_combinations(connection, database, what, whole, way)
     for others in what.others if not what.of_records else ():
         found += _read(connection, database, others, what.values, whole, way)
         # As in both queries: each has its nearest, so the nearest of all are among them.
@@ -79,20 +79,22 @@ def _place(record: ActivityRecord) -> tuple[float, str]:
     return record.time_s, record.id
 
 
-def _of_kinds(
+def _of_combinations(
     connection: Connection, database: Database, what: TableQuestion, whole: _Window, way: _Way
 ) -> list[ActivityRecord]:
-    """Those that their kinds tell."""
+    """Those that their combinations tell."""
     found: list[ActivityRecord] = []
     for window in _windows(connection, database, what, whole.begin_s, whole.end_s, way):
         left = way._replace(wanted=way.wanted - len(found))
         total = 0 if window.records is None else _total(connection, database, window)
         if window.records is not None and total * left.wanted > _MOST_MET * window.records:
-            kinds = database.numbers(_kinds(connection, database, what, window))
-            by_kind = RecordsQuestion((), (database.among("records.kind", "kinds"),), "records_by_kind")
-            found += _read(connection, database, by_kind, {"kinds": kinds}, window, left)
+            combinations = database.numbers(_combinations(connection, database, what, window))
+            by_combination = RecordsQuestion(
+                (), (database.among("records.combination", "combinations"),), "records_by_combination"
+            )
+            found += _read(connection, database, by_combination, {"combinations": combinations}, window, left)
         else:
-            found += _read(connection, database, RecordsQuestion(what.of_kinds, ()), what.values, window, left)
+            found += _read(connection, database, RecordsQuestion(what.of_combinations, ()), what.values, window, left)
         if len(found) >= way.wanted:
             break
     return found
@@ -110,12 +112,12 @@ def _windows(
         end_s = min(end_s, way.position.time_s + HOUR_S)
     elif way.position is not None:
         begin_s = max(begin_s, way.position.time_s)
-    if not what.of_kinds:
+    if not what.of_combinations:
         yield _Window(begin_s, end_s, None)
         return
     days = _days(connection, database, what, begin_s, end_s)
     for first, after in _bunches(days, DAY_S, way):
-        hours = _counts(connection, database, what, what.cut, HOUR_S, max(first, begin_s), min(after, end_s))
+        hours = _counts(connection, database, what, what.grouping_set, HOUR_S, max(first, begin_s), min(after, end_s))
         for begin, end in _bunches(hours, HOUR_S, way):
             count = sum(hours[hour] for hour in hours if begin <= hour < end)
             yield _Window(max(begin, begin_s), min(end, end_s), count)
@@ -139,41 +141,49 @@ def _days(
     connection: Connection, database: Database, what: TableQuestion, begin_s: float, end_s: float
 ) -> dict[int, int]:
     """How many there are in each day that has any."""
-    if what.cut != "full":
-        return _counts(connection, database, what, what.cut, DAY_S, begin_s, end_s)
-    # Those of full kinds are added up once the day is over.
+    if what.grouping_set != "full":
+        return _counts(connection, database, what, what.grouping_set, DAY_S, begin_s, end_s)
+    # Those of full combinations are added up once the day is over.
     until_s = float(kept_rollups(read_counters(connection)).days_until_s)
     found = _counts(connection, database, what, "full", DAY_S, begin_s, min(end_s, until_s))
     return found | _counts(connection, database, what, "full", 0, max(begin_s, until_s), end_s)
 
 
 def _counts(
-    connection: Connection, database: Database, what: TableQuestion, cut: str, grain: int, begin_s: float, end_s: float
+    connection: Connection,
+    database: Database,
+    what: TableQuestion,
+    grouping_set: str,
+    grain: int,
+    begin_s: float,
+    end_s: float,
 ) -> dict[int, int]:
     """How many there are in each step that has any; 0 is days, added up from hours."""
     begin = f"rollups.begin - rollups.begin % {DAY_S}" if grain == 0 else "rollups.begin"
-    source = f"{database.kinds_and_sums} WHERE kinds.cut = :cut{_all_of(what)}"
+    source = f"{database.combinations_and_sums} WHERE combinations.grouping_set = :grouping_set{_all_of(what)}"
     statement = f"SELECT {begin}, sum(rollups.requests) FROM {source} GROUP BY 1"
-    values = {**what.values, "cut": cut, **_steps(grain or HOUR_S, begin_s, end_s)}
+    values = {**what.values, "grouping_set": grouping_set, **_steps(grain or HOUR_S, begin_s, end_s)}
     return {row[0]: int(row[1]) for row in connection.execute(text(statement), used_in(statement, values))}
 
 
 def _total(connection: Connection, database: Database, window: _Window) -> int:
-    """How many records there are in these hours, of whatever kind."""
-    statement = f"SELECT sum(rollups.requests) FROM {database.kinds_and_sums} WHERE kinds.cut = :cut"
-    values = {"cut": "total", **_steps(HOUR_S, window.begin_s, window.end_s)}
+    """How many records there are in these hours, of whatever combination."""
+    source = f"{database.combinations_and_sums} WHERE combinations.grouping_set = :grouping_set"
+    statement = f"SELECT sum(rollups.requests) FROM {source}"
+    values = {"grouping_set": "total", **_steps(HOUR_S, window.begin_s, window.end_s)}
     return int(connection.execute(text(statement), values).scalar() or 0)
 
 
-def _kinds(connection: Connection, database: Database, what: TableQuestion, window: _Window) -> list[int]:
-    """The full kinds of what is meant that there are in these hours."""
-    statement = f"SELECT DISTINCT rollups.kind FROM {database.kinds_and_sums} WHERE kinds.cut = :cut{_all_of(what)}"
-    values = {**what.values, "cut": "full", **_steps(HOUR_S, window.begin_s, window.end_s)}
+def _combinations(connection: Connection, database: Database, what: TableQuestion, window: _Window) -> list[int]:
+    """The full combinations of what is meant that there are in these hours."""
+    source = f"{database.combinations_and_sums} WHERE combinations.grouping_set = :grouping_set{_all_of(what)}"
+    statement = f"SELECT DISTINCT rollups.combination FROM {source}"
+    values = {**what.values, "grouping_set": "full", **_steps(HOUR_S, window.begin_s, window.end_s)}
     return sorted(connection.execute(text(statement), used_in(statement, values)).scalars())
 
 
 def _all_of(what: TableQuestion) -> str:
-    return "".join(f" AND {condition}" for condition in what.of_kinds)
+    return "".join(f" AND {condition}" for condition in what.of_combinations)
 
 
 def _steps(grain: int, begin_s: float, end_s: float) -> dict[str, object]:
@@ -203,9 +213,9 @@ def _read(
     begin_s, end_s = _from(window, way.position, back=way.back)
     given = {**values, "begin": begin_s, "end": end_s, "limit": way.wanted}
     tables = ""
-    if what.of_kinds:
-        tables = " CROSS JOIN kinds"
-        conditions += ["kinds.id = records.kind", *what.of_kinds]
+    if what.of_combinations:
+        tables = " CROSS JOIN combinations"
+        conditions += ["combinations.id = records.combination", *what.of_combinations]
     if way.position is not None:
         conditions.append(_OLDER if way.back else _NEWER)
         given |= {"time": way.position.time_s, "id": way.position.id}
@@ -220,12 +230,12 @@ def taken_after(
 ) -> tuple[list[ActivityRecord], int]:
     """Those taken in after this number, the oldest first, and the number of the last one that was looked at."""
     last = last_number(connection)
-    conditions = ["records.number > :number", "records.number <= :last", "kinds.id = records.kind"]
-    conditions += [*what.all.of_kinds, *what.all.of_records]
+    conditions = ["records.number > :number", "records.number <= :last", "combinations.id = records.combination"]
+    conditions += [*what.all.of_combinations, *what.all.of_records]
     spans = (("records.time_s >= :since", which.since_s), ("records.time_s < :until", which.until_s))
     conditions += [condition for condition, value in spans if value is not None]
     statement = (
-        "SELECT records.record, records.number FROM records CROSS JOIN kinds"
+        "SELECT records.record, records.number FROM records CROSS JOIN combinations"
         f" WHERE {' AND '.join(conditions)} ORDER BY records.number LIMIT :limit"
     )
     values = {**what.values, "number": number, "last": last, "limit": limit}

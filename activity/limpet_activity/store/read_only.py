@@ -11,7 +11,7 @@ from limpet_activity.store.port import StoreError
 
 _PRAGMAS: Final = ("query_only = ON", "busy_timeout = 5000", "cache_size = -65536", "temp_store = MEMORY")
 _FIRST_BYTES: Final = b"SQLite format 3\0"
-_OUR_TABLES: Final = frozenset({"alembic_version", "records", "rollups", "kinds", "workers"})
+_OUR_TABLES: Final = frozenset({"alembic_version", "records", "rollups", "workers"})
 
 
 def sqlite_reader(path: Path) -> Engine:

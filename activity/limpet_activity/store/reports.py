@@ -8,9 +8,9 @@ import msgspec
 from sqlalchemy import Connection, select, text
 
 from limpet_activity.store.port import SeenProvider, VerdictSpan
-from limpet_activity.store.sound import sound_moment, sound_report
-from limpet_activity.store.sound import text as clean
 from limpet_activity.store.tables import providers, verdicts
+from limpet_activity.store.validation import sanitized_moment, sanitized_report
+from limpet_activity.store.validation import text as clean
 from limpet_extproc.contract.activity import ActivityBatch, ProviderReport
 
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
@@ -49,7 +49,7 @@ _MOST_DROPPED: Final = 2**53
 def write_reports(connection: Connection, batches: Iterable[ActivityBatch], now_s: float) -> None:
     """What these say of their workers and of providers."""
     for batch in batches:
-        gateway, at_s = clean(batch.gateway, 256), sound_moment(batch.sent_s, now_s)
+        gateway, at_s = clean(batch.gateway, 256), sanitized_moment(batch.sent_s, now_s)
         worker = {
             "gateway": gateway,
             "worker": min(max(batch.worker, 0), _MOST_WORKER),
@@ -59,8 +59,8 @@ def write_reports(connection: Connection, batches: Iterable[ActivityBatch], now_
         }
         connection.execute(_DROPPED, worker)
         for report in batch.providers:
-            if (sound := sound_report(report, now_s)) is not None:
-                _see(connection, sound, gateway, at_s)
+            if (valid := sanitized_report(report, now_s)) is not None:
+                _see(connection, valid, gateway, at_s)
 
 
 def _see(connection: Connection, report: ProviderReport, gateway: str, at_s: float) -> None:

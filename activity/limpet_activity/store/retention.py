@@ -32,7 +32,7 @@ _SHRINKING: Final = "shrinking"
 _SHRUNK_TO: Final = 0.9
 """Of the size that is allowed: else every minute would have a little to remove."""
 _SWEPT: Final = "swept"
-"""The counter that says for which days sums and kinds were last looked through; 0: records have been removed since."""
+"""The counter that says for which days sums and combinations were swept last; 0: records were removed since."""
 _UNSEEN_S: Final = DAY_S
 """After which a provider that no gateway reports is forgotten."""
 
@@ -163,7 +163,7 @@ def _drop(connection: Connection, day: int) -> bool:
 
 
 def _tell_of_removal(connection: Connection) -> None:
-    """Every process that writes remembers kinds and days, and has to look again."""
+    """Every process that writes remembers combinations and days, and has to look again."""
     set_counter(connection, "removals", read_counters(connection).get("removals", 0) + 1)
 
 
@@ -172,7 +172,7 @@ _LATE_S: Final = 3600
 
 
 def _add_up_days(connection: Connection, database: Database, now_s: float) -> bool:
-    """Roll up full kinds by day, for one day that is over; whether there may be more."""
+    """Roll up full combinations by day, for one day that is over; whether there may be more."""
     until = int((now_s - _LATE_S) // DAY_S) * DAY_S
     known = read_counters(connection).get("days_until", 0)
     if until <= known:
@@ -181,9 +181,10 @@ def _add_up_days(connection: Connection, database: Database, now_s: float) -> bo
     day = until if first is None else max(known, int(first // DAY_S) * DAY_S)
     if day < until:
         statement = (
-            f"INSERT INTO rollups (kind, grain, begin, {', '.join(ROLLED_UP)})"
-            f" SELECT rollups.kind, {DAY_S}, :begin, {', '.join(f'sum(rollups.{name})' for name in ROLLED_UP)}"
-            f" FROM {database.kinds_and_sums} WHERE kinds.cut = 'full' GROUP BY rollups.kind"
+            f"INSERT INTO rollups (combination, grain, begin, {', '.join(ROLLED_UP)})"
+            f" SELECT rollups.combination, {DAY_S}, :begin, {', '.join(f'sum(rollups.{name})' for name in ROLLED_UP)}"
+            f" FROM {database.combinations_and_sums} WHERE combinations.grouping_set = 'full'"
+            " GROUP BY rollups.combination"
         )
         connection.execute(text(statement), {"grain": HOUR_S, "begin": day, "end": day + DAY_S})
         set_counter(connection, "days_until", day + DAY_S)
@@ -205,22 +206,22 @@ def _remove_rollups(connection: Connection, database: Database, from_day: int, n
         set_counter(connection, "minutes_from", minutes_from)
         known = minutes_from
     begin = from_day * DAY_S
-    # Whether there may be something to remove: it takes a look at every kind.
+    # Whether there may be something to remove: it takes a look at every combination.
     due = begin + known
     if read_counters(connection).get(_SWEPT) == due:
         return False
     for grain, before in ((MINUTE_S, max(known, begin)), (HOUR_S, begin), (DAY_S, begin)):
         if _delete_rollups(connection, database, grain, before):
             return True
-    _remove_kinds(connection)
+    _remove_combinations(connection)
     set_counter(connection, _SWEPT, due)
     return False
 
 
 def _delete_rollups(connection: Connection, database: Database, grain: int, before: int) -> bool:
     statement = text(
-        "DELETE FROM rollups WHERE (kind, grain, begin) IN"
-        f" (SELECT rollups.kind, rollups.grain, rollups.begin FROM {database.kinds_and_sums} LIMIT :most)"
+        "DELETE FROM rollups WHERE (combination, grain, begin) IN"
+        f" (SELECT rollups.combination, rollups.grain, rollups.begin FROM {database.combinations_and_sums} LIMIT :most)"
     )
     values = {"grain": grain, "begin": 0, "end": before, "most": _STEP}
     return connection.execute(statement, values).rowcount > 0
@@ -242,11 +243,14 @@ def _remove_reports(connection: Connection, from_day: int, now_s: float) -> None
     connection.execute(text("DELETE FROM verdicts WHERE end_s < :begin"), {"begin": begin_s})
 
 
-def _remove_kinds(connection: Connection) -> None:
+def _remove_combinations(connection: Connection) -> None:
     """Those that nothing is counted by any more, which makes room for others."""
-    # A limit makes PostgreSQL look into an index for each kind; it would read all sums to join them otherwise.
-    found = (f"(SELECT 1 FROM {table} WHERE {table}.kind = kinds.id LIMIT 1)" for table in ("rollups", "records"))
-    statement = text(f"DELETE FROM kinds WHERE {' AND '.join(f'{each} IS NULL' for each in found)}")
+    # A limit makes PostgreSQL look into an index for each combination; it would read all sums to join them otherwise.
+    found = (
+        f"(SELECT 1 FROM {table} WHERE {table}.combination = combinations.id LIMIT 1)"
+        for table in ("rollups", "records")
+    )
+    statement = text(f"DELETE FROM combinations WHERE {' AND '.join(f'{each} IS NULL' for each in found)}")
     if connection.execute(statement).rowcount > 0:
         _tell_of_removal(connection)
 

@@ -1,12 +1,12 @@
-"""What records add up to, by kind and step of time, and which steps make up a span of time. Pure."""
+"""What records add up to, by combination and step of time, and which steps make up a span of time. Pure."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from math import ceil, floor
 from operator import add
 from typing import Final, NamedTuple, TypeVar
 
+from limpet_activity.store.combinations import CombinationNumbers
 from limpet_activity.store.facts import Counted
-from limpet_activity.store.kinds import KindNumbers
 
 MINUTE_S: Final = 60
 HOUR_S: Final = 3600
@@ -20,9 +20,9 @@ _At = TypeVar("_At")
 
 
 class Spot(NamedTuple):
-    """A step of time, and the number of a kind."""
+    """A step of time, and the number of a combination."""
 
-    kind: int
+    combination: int
     grain: int
     begin: int
 
@@ -31,30 +31,30 @@ class Kept(NamedTuple):
     """Which roll-ups there are; Unix seconds, whole days."""
 
     minutes_from_s: int = 0
-    """Those by minute, of cuts."""
+    """Those by minute, of coarser combinations."""
     days_until_s: int = 0
-    """Those by day, of full kinds: `retention` makes them once the day is over, as most kinds change all day long."""
+    """Those by day, of full combinations: `retention` makes them once the day is over, as most change all day long."""
 
 
-def rolled_up(new: Iterable[tuple[KindNumbers, float, Counted]], kept: Kept) -> dict[Spot, list[float]]:
-    """What new records add to each step, by kind, time and what they count."""
-    by_minute: dict[tuple[KindNumbers, int], list[float]] = {}
-    for kind, time_s, numbers in new:
-        _add(by_minute, (kind, int(time_s // MINUTE_S) * MINUTE_S), numbers)
+def rolled_up(new: Iterable[tuple[CombinationNumbers, float, Counted]], kept: Kept) -> dict[Spot, list[float]]:
+    """What new records add to each step, by combination, time and what they count."""
+    by_minute: dict[tuple[CombinationNumbers, int], list[float]] = {}
+    for combination, time_s, numbers in new:
+        _add(by_minute, (combination, int(time_s // MINUTE_S) * MINUTE_S), numbers)
     found: dict[Spot, list[float]] = {}
-    cut_minutes: dict[tuple[int, int], list[float]] = {}
-    for (kind, begin), minute in by_minute.items():
+    coarser_minutes: dict[tuple[int, int], list[float]] = {}
+    for (combination, begin), minute in by_minute.items():
         day = begin - begin % DAY_S
-        _add(found, Spot(kind.full, HOUR_S, begin - begin % HOUR_S), minute)
+        _add(found, Spot(combination.full, HOUR_S, begin - begin % HOUR_S), minute)
         if day < kept.days_until_s:
-            _add(found, Spot(kind.full, DAY_S, day), minute)
-        for cut in kind.cuts:
-            _add(cut_minutes, (cut, begin), minute)
-    for (cut, begin), minute in cut_minutes.items():
-        _add(found, Spot(cut, HOUR_S, begin - begin % HOUR_S), minute)
-        _add(found, Spot(cut, DAY_S, begin - begin % DAY_S), minute)
+            _add(found, Spot(combination.full, DAY_S, day), minute)
+        for coarser in combination.coarser:
+            _add(coarser_minutes, (coarser, begin), minute)
+    for (coarser, begin), minute in coarser_minutes.items():
+        _add(found, Spot(coarser, HOUR_S, begin - begin % HOUR_S), minute)
+        _add(found, Spot(coarser, DAY_S, begin - begin % DAY_S), minute)
         if begin >= kept.minutes_from_s:
-            found[Spot(cut, MINUTE_S, begin)] = minute
+            found[Spot(coarser, MINUTE_S, begin)] = minute
     return found
 
 
@@ -84,7 +84,7 @@ def parts(
 ) -> Iterator[SpanPart]:
     """Roll-ups and records that make up exactly this span, in order, none longer than `step_s` if that is given.
 
-    `full`: of full kinds, else of cuts.
+    `full`: of full combinations, else of coarser ones.
     """
     from_s, to_s = {}, {}
     if full:

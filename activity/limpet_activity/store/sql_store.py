@@ -10,8 +10,8 @@ from sqlalchemy import URL, Connection, text
 
 from limpet_activity.store import adding, paging, reports
 from limpet_activity.store.asked import askable, askable_text
+from limpet_activity.store.combinations import KnownCombinations
 from limpet_activity.store.databases import Database, explained, open_database
-from limpet_activity.store.kinds import KnownKinds
 from limpet_activity.store.migrate import NEWEST, migrate
 from limpet_activity.store.port import (
     ActivityFilter,
@@ -28,8 +28,8 @@ from limpet_activity.store.port import (
 )
 from limpet_activity.store.read_only import require_tables
 from limpet_activity.store.retention import KeepLimits, give_back, tidy
-from limpet_activity.store.sound import shift_s, sound_record, unique
 from limpet_activity.store.taking import Taken
+from limpet_activity.store.validation import sanitized_record, shift_s, unique
 from limpet_activity.store.writing import RecordWriter
 from limpet_extproc.contract.activity import ActivityBatch, ActivityRecord
 
@@ -39,7 +39,9 @@ _log = logging.getLogger(__name__)
 class SqlStore:
     """See `port.ActivityStore`. Thread-safe; those that write wait for each other."""
 
-    def __init__(self, url: URL, known: Callable[[], KnownKinds] = KnownKinds, *, read_only: bool = False) -> None:
+    def __init__(
+        self, url: URL, known: Callable[[], KnownCombinations] = KnownCombinations, *, read_only: bool = False
+    ) -> None:
         """Of `databases.parse_url`. Raises StoreError if its file cannot be made; `read_only`, if there is none."""
         self._database: Final[Database] = open_database(url, read_only=read_only)
         self._read_only: Final = read_only
@@ -69,11 +71,11 @@ class SqlStore:
             for batch, later_s in ((batch, shift_s(batch.sent_s, now_s)) for batch in batches)
             for record in batch.records
         ]
-        sound = [kept for record, later_s in handed if (kept := sound_record(record, now_s, later_s)) is not None]
+        valid = [kept for record, later_s in handed if (kept := sanitized_record(record, now_s, later_s)) is not None]
         with self._write() as connection:
-            written = self._writer.write(connection, unique(sound))
+            written = self._writer.write(connection, unique(valid))
             reports.write_reports(connection, batches, now_s)
-        return Taken(written.new, len(handed) - len(sound), written.too_old)
+        return Taken(written.new, len(handed) - len(valid), written.too_old)
 
     def tidy(self, limits: KeepLimits, now_s: float) -> bool:
         """Remove some of what is not to be kept; whether there may be more. Raises StoreError."""

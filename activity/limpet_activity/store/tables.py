@@ -1,7 +1,7 @@
 """The tables of a store, alike in SQLite and PostgreSQL. `migrations/` makes them; docs/activity.md describes them.
 
-A record refers to its *kind*: the values of all that it can be counted by. There are thousands of kinds and millions of
-records, so a filter first finds kinds, and then what is of these kinds: sums in `rollups`, or records.
+A record refers to its *combination*: the values of all that it can be counted by. There are thousands of combinations
+and millions of records, so a filter first finds combinations, and then what they have: sums in `rollups`, or records.
 """
 
 from typing import Final
@@ -38,11 +38,11 @@ def _summed() -> "list[Column[float]]":
     return [Column(name, BigInteger if name in WHOLE else Float(53), nullable=False) for name in SUMMED]
 
 
-kinds: Final = Table(
-    "kinds",
+combinations: Final = Table(
+    "combinations",
     METADATA,
     Column("id", Integer, primary_key=True, autoincrement=False),
-    Column("cut", C_TEXT, nullable=False),
+    Column("grouping_set", C_TEXT, nullable=False),
     Column("provider", C_TEXT, nullable=False),
     Column("tried", C_TEXT, nullable=False),
     Column("model", C_TEXT, nullable=False),
@@ -52,7 +52,7 @@ kinds: Final = Table(
     Column("gateway", C_TEXT, nullable=False),
     Column("failed", SmallInteger, nullable=False),
 )
-"""See `kinds.RecordKind`."""
+"""See `combinations.Combination`."""
 
 records: Final = Table(
     "records",
@@ -60,7 +60,7 @@ records: Final = Table(
     Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
     Column("id", C_TEXT, nullable=False),
     Column("time_s", Float(53), nullable=False),
-    Column("kind", Integer, nullable=False),
+    Column("combination", Integer, nullable=False),
     Column("conversation", C_TEXT, nullable=False),
     Column("other_model", C_TEXT),
     Column("other_tenant", C_TEXT),
@@ -68,24 +68,24 @@ records: Final = Table(
     Column("record", LargeBinary, nullable=False),
     *(Column(f"other_{name}", C_TEXT) for name in ("provider", "reason", "cause", "gateway")),
 )
-"""One row a request. `record` is all of it; `other_…` what its kind has only as `(others)`, `other_provider` with all
-that were tried. Days are partitions in PostgreSQL, where the primary key is (id, time_s)."""
+"""One row a request. `record` is all of it; `other_…` what its combination has only as `(others)`, `other_provider`
+with all that were tried. Days are partitions in PostgreSQL, where the primary key is (id, time_s)."""
 
-BY_KIND: Final = Index("records_by_kind", records.c.kind, records.c.time_s)
+BY_COMBINATION: Final = Index("records_by_combination", records.c.combination, records.c.time_s)
 BY_TIME: Final = Index("records_by_time", records.c.time_s)
 BY_CONVERSATION: Final = Index("records_by_conversation", records.c.conversation, records.c.time_s)
 
 rollups: Final = Table(
     "rollups",
     METADATA,
-    Column("kind", Integer, primary_key=True, autoincrement=False),
+    Column("combination", Integer, primary_key=True, autoincrement=False),
     Column("grain", Integer, primary_key=True, autoincrement=False),
     Column("begin", BigInteger, primary_key=True, autoincrement=False),
     Column("requests", BigInteger, nullable=False),
     *_summed(),
     sqlite_with_rowid=False,
 )
-"""What the records of a kind add up to in one step of time: `grain` seconds from `begin` on."""
+"""What the records of a combination add up to in one step of time: `grain` seconds from `begin` on."""
 
 counters: Final = Table(
     "counters",
@@ -93,7 +93,7 @@ counters: Final = Table(
     Column("name", C_TEXT, primary_key=True),
     Column("value", BigInteger, nullable=False),
 )
-"""`number`: of the record that was taken last. `removals`: how often kinds or days were. `minutes_from` and
+"""`number`: of the record that was taken last. `removals`: how often combinations or days were. `minutes_from` and
 `days_until`: see `rollups.Kept`. The others are those of `retention`."""
 
 workers: Final = Table(

@@ -1,4 +1,4 @@
-"""How new records get into the tables: with their kinds and what they add up to, in one transaction."""
+"""How new records get into the tables: with their combinations and what they add up to, in one transaction."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
@@ -7,11 +7,11 @@ import msgspec
 from sqlalchemy import BigInteger, Connection, Float, Integer, LargeBinary, Text, select, text
 
 from limpet_activity.store import rollups
+from limpet_activity.store.combinations import Combination, KnownCombinations, combination_of, others_of
 from limpet_activity.store.databases import Database
 from limpet_activity.store.facts import OTHERS, Counted, counted
-from limpet_activity.store.kinds import KnownKinds, RecordKind, kind_of, others_of
 from limpet_activity.store.port import Facet
-from limpet_activity.store.tables import ROLLED_UP, WHOLE, kinds, records
+from limpet_activity.store.tables import ROLLED_UP, WHOLE, combinations, records
 from limpet_extproc.contract.activity import ActivityRecord
 
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
@@ -19,9 +19,9 @@ _ENCODE: Final = msgspec.msgpack.Encoder().encode
 REMOVED_UNTIL: Final = "removed_until"
 """The counter that says until when all records have been removed because of their size; Unix seconds."""
 _RETRIED_S: Final = 3_600.0
-"""A batch that comes again may have other times, where a clock is far off: see `sound.shift_s`."""
+"""A batch that comes again may have other times, where a clock is far off: see `validation.shift_s`."""
 _SUMS_FAILED: Final = 1
-"""Where `port.Sums` has `failed`, which is a part of the kind."""
+"""Where `port.Sums` has `failed`, which is a part of the combination."""
 
 _NONE: Final[Mapping[Facet, str]] = {}
 
@@ -33,8 +33,8 @@ _COPIED_TYPES: Final = tuple(
     for column in records.columns
 )
 
-_TO_ROLLUPS: Final = f"INSERT INTO rollups (kind, grain, begin, {', '.join(ROLLED_UP)})"
-_ADDED: Final = " ON CONFLICT (kind, grain, begin) DO UPDATE SET " + ", ".join(
+_TO_ROLLUPS: Final = f"INSERT INTO rollups (combination, grain, begin, {', '.join(ROLLED_UP)})"
+_ADDED: Final = " ON CONFLICT (combination, grain, begin) DO UPDATE SET " + ", ".join(
     f"{name} = rollups.{name} + excluded.{name}" for name in ROLLED_UP
 )
 _ADD_UP: Final = f"{_TO_ROLLUPS} VALUES ({', '.join('?' * (3 + len(ROLLED_UP)))}){_ADDED}"
@@ -51,11 +51,11 @@ class Written(NamedTuple):
 
 
 class RecordWriter:
-    """Writes records of one process; it knows the kinds that are in the database. Not thread-safe."""
+    """Writes records of one process; it knows the combinations that are in the database. Not thread-safe."""
 
-    def __init__(self, database: Database, known: Callable[[], KnownKinds] = KnownKinds) -> None:
+    def __init__(self, database: Database, known: Callable[[], KnownCombinations] = KnownCombinations) -> None:
         self._database: Final = database
-        self._kinds: Final = known()
+        self._combinations: Final = known()
         self._removed = -1
         self._days: Final[set[int]] = set()
 
@@ -71,20 +71,20 @@ class RecordWriter:
         too_old = len(unknown) - len(new)
         if not new:
             return Written([], too_old)
-        self._load_kinds(connection, counters.get("removals", 0))
+        self._load_combinations(connection, counters.get("removals", 0))
         number = counters.get("number", 0)
         rows, added = [], []
         for record in new:
             number += 1
-            kind = self._kinds.fitted(kind_of(record))
-            numbered, counts = self._kinds.numbers(kind), counted(record)
+            combination = self._combinations.fitted(combination_of(record))
+            numbered, counts = self._combinations.numbers(combination), counted(record)
             added.append((numbered, record.time_s, counts))
-            rows.append(_row(number, numbered.full, record, kind, counts))
+            rows.append(_row(number, numbered.full, record, combination, counts))
         sums = rollups.rolled_up(added, kept_rollups(counters))
         adding = [(*spot, counts[0], *counts[_SUMS_FAILED + 1 :]) for spot, counts in sums.items()]
-        # In one order, so that pages of the index are touched once; and the kinds that this has numbered come first.
+        # In one order, so that pages of the index are touched once; and combinations that this has numbered come first.
         adding.sort()
-        self._insert_kinds(connection)
+        self._insert_combinations(connection)
         self._insert(connection, rows)
         self._add_up(connection, adding)
         set_counter(connection, "number", number)
@@ -92,7 +92,7 @@ class RecordWriter:
 
     def forget(self) -> None:
         """What was last written is not in the database, or that is not known."""
-        self._kinds.clear()
+        self._combinations.clear()
         self._removed = -1
         self._days.clear()
 
@@ -115,13 +115,15 @@ class RecordWriter:
         there = set(known.scalars())
         return [record for record in found if record.id not in there]
 
-    def _load_kinds(self, connection: Connection, removed: int) -> None:
+    def _load_combinations(self, connection: Connection, removed: int) -> None:
         if removed != self._removed:
-            self._kinds.clear()
+            self._combinations.clear()
             self._days.clear()
             self._removed = removed
-        rows = connection.execute(select(kinds).where(kinds.c.id > self._kinds.last).order_by(kinds.c.id))
-        self._kinds.load((row[0], RecordKind(*row[1:])) for row in rows)
+        rows = connection.execute(
+            select(combinations).where(combinations.c.id > self._combinations.last).order_by(combinations.c.id)
+        )
+        self._combinations.load((row[0], Combination(*row[1:])) for row in rows)
 
     def _add_up(self, connection: Connection, rows: list[tuple[float, ...]]) -> None:
         if self._database.is_postgresql:
@@ -130,10 +132,10 @@ class RecordWriter:
         else:
             connection.exec_driver_sql(_ADD_UP, rows)
 
-    def _insert_kinds(self, connection: Connection) -> None:
-        added = [{"id": number, **kind._asdict()} for number, kind in self._kinds.added()]
+    def _insert_combinations(self, connection: Connection) -> None:
+        added = [{"id": number, **combination._asdict()} for number, combination in self._combinations.added()]
         if added:
-            connection.execute(kinds.insert(), added)
+            connection.execute(combinations.insert(), added)
 
     def _insert(self, connection: Connection, rows: list[tuple[object, ...]]) -> None:
         if not self._database.is_postgresql:
@@ -156,14 +158,14 @@ def _array(numbers: Iterable[float]) -> str:
 
 
 def _row(
-    number: int, kind_number: int, record: ActivityRecord, kind: RecordKind, counts: Counted
+    number: int, combination_number: int, record: ActivityRecord, combination: Combination, counts: Counted
 ) -> tuple[object, ...]:
-    others = others_of(record, kind) if OTHERS in kind else _NONE
+    others = others_of(record, combination) if OTHERS in combination else _NONE
     return (
         number,
         record.id,
         record.time_s,
-        kind_number,
+        combination_number,
         record.conversation,
         others.get("model"),
         others.get("tenant"),

@@ -1,7 +1,8 @@
 """A month of records in a store, quickly: one day is taken in as ever, and the others are copies of it in the database.
 
-A copy is whole days later, so it has the same kinds, and the roll-ups that the store has made, each as much later as
-its records. Ids and conversations are the copy's own, in columns and in the encoded record. Indexes are made at last.
+A copy is whole days later, so it has the same combinations, and the roll-ups that the store has made, each as much
+later as its records. Ids and conversations are the copy's own, in columns and in the encoded record. Indexes are made
+at last.
 """
 
 import struct
@@ -64,9 +65,9 @@ _POSTGRESQL_RECORD: Final = (
     " PLACING convert_to(made_conversation, 'UTF8') FROM position(convert_to(conversation, 'UTF8') IN record))"
 )
 _ROLLUPS_COPY: Final = (
-    f"INSERT INTO rollups (kind, grain, begin, {', '.join(ROLLED_UP)})"
-    f" SELECT kind, grain, begin + {{later}}, {', '.join(ROLLED_UP)} FROM rollups"
-    " WHERE begin >= {first} AND begin < {first} + 86400 AND grain >= {grain} ORDER BY kind, grain, begin"
+    f"INSERT INTO rollups (combination, grain, begin, {', '.join(ROLLED_UP)})"
+    f" SELECT combination, grain, begin + {{later}}, {', '.join(ROLLED_UP)} FROM rollups"
+    " WHERE begin >= {first} AND begin < {first} + 86400 AND grain >= {grain} ORDER BY combination, grain, begin"
 )
 
 
@@ -87,7 +88,7 @@ def fill_month(store: SqlStore, database: Database, rows: int, now_s: float) -> 
         # As autovacuum does it in time.
         if database.is_postgresql:
             connection.exec_driver_sql("SET statement_timeout = 0")
-            for table in ("rollups", "kinds", *(partition_of(first // DAY_S + day) for day in range(DAYS))):
+            for table in ("rollups", "combinations", *(partition_of(first // DAY_S + day) for day in range(DAYS))):
                 connection.exec_driver_sql(f"VACUUM ANALYZE {table}")
     return of_a_day * DAYS + len(_FEW)
 
@@ -154,18 +155,19 @@ def _copy_in_sqlite(database: Database, of_a_day: int, first: int) -> None:
 def _copy_rollups_in_sqlite(connection: Connection) -> None:
     """All days at once, in the order of the table: day by day, each would touch every page of it."""
     columns = ", ".join(ROLLED_UP)
-    keys = "kind INTEGER, grain INTEGER, begin INTEGER"
+    keys = "combination INTEGER, grain INTEGER, begin INTEGER"
     connection.exec_driver_sql(
-        f"CREATE TEMP TABLE of_a_day ({keys}, {columns}, PRIMARY KEY (kind, grain, begin)) WITHOUT ROWID"
+        f"CREATE TEMP TABLE of_a_day ({keys}, {columns}, PRIMARY KEY (combination, grain, begin)) WITHOUT ROWID"
     )
-    connection.exec_driver_sql("INSERT INTO of_a_day SELECT * FROM rollups ORDER BY kind, grain, begin")
+    connection.exec_driver_sql("INSERT INTO of_a_day SELECT * FROM rollups ORDER BY combination, grain, begin")
     connection.exec_driver_sql("DELETE FROM rollups")
     connection.exec_driver_sql(
         f"WITH RECURSIVE days (day) AS (SELECT 0 UNION ALL SELECT day + 1 FROM days WHERE day < {DAYS - 1})"
-        f" INSERT INTO rollups (kind, grain, begin, {columns})"
-        f" SELECT r.kind, r.grain, r.begin + day * {DAY_S}, {columns}"
-        " FROM (SELECT DISTINCT kind, grain FROM of_a_day) AS k CROSS JOIN days CROSS JOIN of_a_day AS r"
-        f" ON r.kind = k.kind AND r.grain = k.grain WHERE r.grain > {MINUTE_S} OR day = 0 OR day >= {_MINUTES_FROM}"
+        f" INSERT INTO rollups (combination, grain, begin, {columns})"
+        f" SELECT r.combination, r.grain, r.begin + day * {DAY_S}, {columns}"
+        " FROM (SELECT DISTINCT combination, grain FROM of_a_day) AS k CROSS JOIN days CROSS JOIN of_a_day AS r"
+        " ON r.combination = k.combination AND r.grain = k.grain"
+        f" WHERE r.grain > {MINUTE_S} OR day = 0 OR day >= {_MINUTES_FROM}"
     )
     connection.exec_driver_sql("DROP TABLE of_a_day")
 

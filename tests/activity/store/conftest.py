@@ -4,16 +4,16 @@ from typing import Protocol
 
 import pytest
 
+from limpet_activity.store.combinations import KnownCombinations
 from limpet_activity.store.databases import parse_url
-from limpet_activity.store.kinds import KnownKinds
 from limpet_activity.store.sql_store import SqlStore
 from limpet_lab.postgresql import PostgresqlServer, postgresql_server
 
 
 class Open(Protocol):
-    """Makes a new store, prepared and empty, with room for so many kinds of records."""
+    """Makes a new store, prepared and empty, with room for so many combinations of records."""
 
-    def __call__(self, known: Callable[[], KnownKinds] = KnownKinds) -> SqlStore: ...
+    def __call__(self, known: Callable[[], KnownCombinations] = KnownCombinations) -> SqlStore: ...
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +48,7 @@ def new_url(
 def open_store(new_url: Callable[[], str]) -> Iterator[Open]:
     opened = []
 
-    def open_one(known: Callable[[], KnownKinds] = KnownKinds) -> SqlStore:
+    def open_one(known: Callable[[], KnownCombinations] = KnownCombinations) -> SqlStore:
         store = SqlStore(parse_url(new_url()), known)
         opened.append(store)
         store.prepare()

@@ -5,7 +5,7 @@ from sqlalchemy import text
 from tests.activity.store.answers import T0, one
 from tests.activity.store.conftest import Open
 
-from limpet_activity.store.kinds import KnownKinds, kind_of
+from limpet_activity.store.combinations import KnownCombinations, combination_of
 from limpet_activity.store.port import ActivityFilter
 from limpet_activity.store.retention import KeepLimits
 from limpet_activity.store.sql_store import SqlStore
@@ -94,10 +94,12 @@ def test_clients_cannot_make_kinds_without_end(open_store: Open) -> None:
 
 @pytest.mark.parametrize("most", [0, 1, 3, 20])
 def test_kinds_are_bounded_whatever_comes(most: int) -> None:
-    known, numbers = KnownKinds(most=most), set()
+    known, numbers = KnownCombinations(most=most), set()
     for number in range(50):
-        kind = known.fitted(kind_of(one(number, 0, model=f"m{number}", provider=f"p{number}", client=f"c{number}")))
-        numbers.add(known.numbers(kind).full)
+        combination = known.fitted(
+            combination_of(one(number, 0, model=f"m{number}", provider=f"p{number}", client=f"c{number}"))
+        )
+        numbers.add(known.numbers(combination).full)
     assert len(numbers) <= most + 2 * (most // 10) + 1
 
 

@@ -1,4 +1,4 @@
-"""Sums are those of the set of records, whatever came how often, in which cuts, and whatever span is asked for."""
+"""Sums are those of the set of records, whatever came how often, by which values, and whatever span is asked for."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from tests.activity.store.answers import T0
 from tests.activity.store.conftest import Open
 
+from limpet_activity.store.combinations import MOST_COMBINATIONS, MOST_NAMES, KnownCombinations
 from limpet_activity.store.facts import facet_of, matches, sums_of
-from limpet_activity.store.kinds import MOST_KINDS, MOST_NAMES, KnownKinds
 from limpet_activity.store.port import ActivityFilter, Facet
 from limpet_activity.store.retention import KeepLimits
 from limpet_activity.store.rollups import DAY_S, GRAINS, LATEST_S, Kept, parts
@@ -74,8 +74,8 @@ filters = st.builds(
 
 
 rooms = st.one_of(
-    st.just(MOST_KINDS),
-    st.integers(0, 20),  # A tenth of that is for kinds that tell some of their values.
+    st.just(MOST_COMBINATIONS),
+    st.integers(0, 20),  # A tenth of that is for combinations that tell some of their values.
 )
 few_names = st.sampled_from([MOST_NAMES, dict.fromkeys(MOST_NAMES, 1)])
 
@@ -98,7 +98,7 @@ def test_sums_and_pages_are_those_of_the_set(
     most: int,
     names: Mapping[str, int],
 ) -> None:
-    store = open_store(lambda: KnownKinds(most, names))
+    store = open_store(lambda: KnownCombinations(most, names))
     kept: dict[str, ActivityRecord] = {}
     try:
         for batch in handed:
@@ -116,7 +116,7 @@ def test_sums_and_pages_are_those_of_the_set(
                 groups.setdefault(facet_of(record, by), []).append(record)
             found = {group.value: group.sums for group in store.groups(each, by, 100)}
             assert sum(sums.requests for sums in found.values()) == len(meant)
-            if most == MOST_KINDS and names is MOST_NAMES:
+            if most == MOST_COMBINATIONS and names is MOST_NAMES:
                 assert found == {value: sums_of(of_it) for value, of_it in groups.items()}
             steps = {step.begin_s: step.sums for step in store.steps(each, 3600) if step.sums.requests}
             assert sum(sums.requests for sums in steps.values()) == len(meant)

@@ -12,7 +12,15 @@ from tests.activity.store.answers import T0, one
 from tests.activity.store.conftest import Open
 
 from limpet_activity.store.port import ActivityFilter, Position
-from limpet_activity.store.sound import MOST_TOKENS, MOST_USD, NEWEST_S, OLDEST_S, _made_sound, is_sound, sound_record
+from limpet_activity.store.validation import (
+    MOST_TOKENS,
+    MOST_USD,
+    NEWEST_S,
+    OLDEST_S,
+    _sanitized,
+    is_valid,
+    sanitized_record,
+)
 from limpet_extproc.contract.activity import (
     VERSION,
     ActivityBatch,
@@ -116,11 +124,11 @@ records = st.builds(
 
 
 @given(records)
-def test_what_is_sound_stays_as_it_is(record: ActivityRecord) -> None:
-    sound = sound_record(record, T0)
-    if sound is not None:
-        assert sound_record(sound, T0) == sound
-        assert "\x00" not in sound.id + sound.gateway + sound.model + sound.reason
+def test_what_is_valid_stays_as_it_is(record: ActivityRecord) -> None:
+    valid = sanitized_record(record, T0)
+    if valid is not None:
+        assert sanitized_record(valid, T0) == valid
+        assert "\x00" not in valid.id + valid.gateway + valid.model + valid.reason
 
 
 LONG = "x" * 257
@@ -159,15 +167,15 @@ WHOLE = replace(
     ],
 )
 def test_what_has_to_be_changed_is_seen(changes: dict[str, Any]) -> None:
-    assert is_sound(WHOLE, T0)
-    assert sound_record(WHOLE, T0) is WHOLE
-    assert not is_sound(replace(WHOLE, **changes), T0)
+    assert is_valid(WHOLE, T0)
+    assert sanitized_record(WHOLE, T0) is WHOLE
+    assert not is_valid(replace(WHOLE, **changes), T0)
 
 
 @given(records)
 def test_what_can_be_kept_as_it_is_would_not_be_changed(record: ActivityRecord) -> None:
-    if is_sound(record, T0):
-        made = _made_sound(record, T0, 0.0)
+    if is_valid(record, T0):
+        made = _sanitized(record, T0, 0.0)
         assert msgspec.msgpack.encode(made) == msgspec.msgpack.encode(record)
 
 

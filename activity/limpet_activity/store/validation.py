@@ -39,16 +39,16 @@ _LATEST_S: Final = 1e11
 _UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 
 
-def sound_record(record: ActivityRecord, now_s: float, later_s: float = 0.0) -> ActivityRecord | None:
+def sanitized_record(record: ActivityRecord, now_s: float, later_s: float = 0.0) -> ActivityRecord | None:
     """The same with its numbers in range and its texts in one line; None: it has no id or no time, and is refused.
 
     `later_s`: what is added to a time that cannot be, see `shift_s`.
     """
     # Almost all are, and to see that takes a fifth of the time.
-    return record if is_sound(record, now_s) else _made_sound(record, now_s, later_s)
+    return record if is_valid(record, now_s) else _sanitized(record, now_s, later_s)
 
 
-def is_sound(record: ActivityRecord, now_s: float) -> bool:
+def is_valid(record: ActivityRecord, now_s: float) -> bool:
     """Whether it can be kept as it is."""
     attempts, considered = record.attempts, record.considered
     if not (record.id and _can_be(record.time_s, now_s) and max(len(attempts), len(considered)) <= _MOST_PROVIDERS):
@@ -113,7 +113,7 @@ def _are_within(numbers: "Sequence[float | None]", most: float) -> bool:
     return all(number is None or 0 <= number <= most for number in numbers)
 
 
-def _made_sound(record: ActivityRecord, now_s: float, later_s: float) -> ActivityRecord | None:
+def _sanitized(record: ActivityRecord, now_s: float, later_s: float) -> ActivityRecord | None:
     identity = text(record.id, _ID)
     time_s = record.time_s if _can_be(record.time_s, now_s) else record.time_s + later_s
     if not identity or not _can_be(time_s, now_s):
@@ -170,7 +170,7 @@ def shift_s(sent_s: float, now_s: float) -> float:
     return off_s if sent_s > 0 and isfinite(sent_s) and abs(off_s) > _CLOCKS_S else 0.0
 
 
-def sound_report(report: ProviderReport, now_s: float) -> ProviderReport | None:
+def sanitized_report(report: ProviderReport, now_s: float) -> ProviderReport | None:
     """The same with its numbers in range; None: it names no provider."""
     name = _word(report.provider)
     if not name:
@@ -247,7 +247,7 @@ def _price(price: ShownPrice, now_s: float) -> ShownPrice:
     )
 
 
-def sound_moment(value: float, now_s: float) -> float:
+def sanitized_moment(value: float, now_s: float) -> float:
     """When something was, as its sender says it: now, if that cannot be."""
     return value if isfinite(value) and now_s - OLDEST_S <= value <= now_s + NEWEST_S and value > 0 else now_s
 
