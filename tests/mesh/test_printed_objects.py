@@ -136,7 +136,7 @@ async def test_what_sidecars_are_told_is_taken_with_the_authority_of_each_provid
     found = with_crds.get("envoyfilters.networking.istio.io", "-n", apps)["items"]
     names = {each["metadata"]["name"] for each in found}
     own = f"limpet-gateway-own.{place}.providers.limpet.internal"
-    assert names == {"limpet-gateway-workers", own, f"{own}-routes"}
+    assert names == {"limpet-gateway-workers", "limpet-gateway-program-80", own, f"{own}-routes"}
 
 
 def foreign(namespace: str, host: str, kind: str = "VirtualService", **spec: Any) -> str:
