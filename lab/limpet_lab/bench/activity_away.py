@@ -85,7 +85,7 @@ class _Service:
         self._command = command
 
     async def start(self) -> None:
-        await self._children.start("activity", self._command, background=True)  # As `limpet up` does.
+        await self._children.start("activity", self._command, background=True)  # As `limpet up` does again.
 
     def kill(self) -> None:
         self._children.kill("activity")

@@ -79,6 +79,7 @@ class LocalActivity:
         self._children = Children(run_dir)
         self._cannot: OSError | None = None
         """Why it was not started."""
+        self._has_run = False
 
     @property
     def target(self) -> str:
@@ -121,7 +122,9 @@ class LocalActivity:
             *(f"--store=sqlite:///{folder / ACTIVITY_FILE}", f"--page={PAGE_HOST}:{self._place.port}"),
             *(f"--page-token-file={folder / PAGE_TOKEN_FILE}", "--log-level=warning"),
         ]
-        await self._children.start(_NAME, command, umask=_UMASK, background=True)
+        # Started again, it is behind those who serve requests; at first nobody does, and its page is waited for.
+        await self._children.start(_NAME, command, umask=_UMASK, background=self._has_run)
+        self._has_run = True
 
     async def keep(
         self,
