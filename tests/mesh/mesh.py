@@ -102,18 +102,23 @@ class Mesh:
         account: str = "",
         labels: Mapping[str, str] | None = None,
         sidecar: bool = True,
+        at_edge: bool = False,
         not_from: Sequence[int] = (),
         not_to: Sequence[int] = (),
     ) -> AsyncIterator[Workload]:
-        """A ready pod with the label `app`, until the end of the block. `not_from` and `not_to` are `redirect`'s."""
+        """A ready pod with the label `app`, until the end of the block. `not_from` and `not_to` are `redirect`'s.
+
+        `at_edge`: it is a gateway of Istio's, an Envoy alone.
+        """
         name, account = f"{app}-{next(self._numbers)}", account or app
-        known = {"app": app, **({"security.istio.io/tlsMode": "istio"} if sidecar else {}), **(labels or {})}
+        beside = sidecar and not at_edge
+        known = {"app": app, **({"security.istio.io/tlsMode": "istio"} if beside else {}), **(labels or {})}
         async with AsyncExitStack() as running:
             pod = running.enter_context(self.network.pod(name))
             await self._record(name, namespace, account, known, pod)
             found: tuple[Sidecar, Identity] | None = None
             if sidecar:
-                node = Node(name, namespace, pod.ip, account, known)
+                node = Node(name, namespace, pod.ip, account, known, at_edge)
                 found = await running.enter_async_context(self.beside(pod, node, not_from, not_to))
             running.push_async_callback(self._forget, name, namespace)
             yield Workload(name, namespace, pod, known, *(found or (None, None)))
@@ -131,10 +136,11 @@ class Mesh:
             sidecar = Sidecar.prepared(
                 pod, bootstrap(node, self.istiod.address, token, socket, admin), token, directory
             )
-            redirect(pod, not_from, not_to)
+            if not node.at_edge:
+                redirect(pod, not_from, not_to)
             sidecar.program.start()
             try:
-                await sidecar.ready()
+                await (sidecar.live() if node.at_edge else sidecar.ready())
                 yield sidecar, identity
             finally:
                 await asyncio.to_thread(sidecar.program.stop)

@@ -59,11 +59,14 @@ class Node:
     ip: str
     account: str
     labels: Mapping[str, str]
+    at_edge: bool = False
+    """Whether it is a gateway of Istio's, which stands alone."""
 
     def as_json(self) -> dict[str, Any]:
         """In the words of Istio's agent."""
+        kind = "router" if self.at_edge else "sidecar"
         return {
-            "id": f"sidecar~{self.ip}~{self.pod}.{self.namespace}~{self.namespace}.svc.{TRUST_DOMAIN}",
+            "id": f"{kind}~{self.ip}~{self.pod}.{self.namespace}~{self.namespace}.svc.{TRUST_DOMAIN}",
             "cluster": f"{self.labels.get('app', self.pod)}.{self.namespace}",
             "metadata": {
                 "NAME": self.pod,
@@ -177,6 +180,15 @@ class Sidecar:
 
         await self.until(listening, "listening")
 
+    async def live(self) -> None:
+        """Return when it has its first configuration, whether or not that has a listener."""
+
+        async def so() -> bool:
+            assert self.program.alive(), self.program.log_tail()
+            return await self.page("/ready") == "LIVE\n"
+
+        await self.until(so, "live")
+
     async def page(self, path: str) -> str:
         """A page of its admin interface, empty while it doesn't answer."""
         try:
@@ -198,6 +210,11 @@ class Sidecar:
         """How many requests it sent on to a cluster."""
         found = [line for line in (await self.page("/clusters")).splitlines() if line.startswith(f"{cluster}::")]
         return sum(int(line.rpartition("::")[2]) for line in found if "::rq_total::" in line)
+
+    async def connections(self, cluster: str) -> int:
+        """How many connections it opened to a cluster."""
+        found = [line for line in (await self.page("/clusters")).splitlines() if line.startswith(f"{cluster}::")]
+        return sum(int(line.rpartition("::")[2]) for line in found if "::cx_total::" in line)
 
     async def knows(self, name: str) -> None:
         """Return when its configuration has these words, such as the name of a cluster."""

@@ -159,6 +159,11 @@ def host_of(seller: str) -> str:
     return f"{seller}.example"
 
 
+def beyond_edge(seller: str) -> str:
+    """Another, under which it is called where a mesh lets nothing out but at its edge."""
+    return f"{seller}.beyond.example"
+
+
 def authority_of(certificate: Certificate) -> str:
     """Who issued it, the last of its chain, as PEM."""
     return "".join(certificate.chain.rpartition("-----BEGIN CERTIFICATE-----")[1:])
@@ -168,7 +173,7 @@ def far_sellers() -> list[SellerConfig]:
     """The sellers of all stories, where pods reach them, and one that speaks TLS, as all real ones do."""
     far = [msgspec.structs.replace(each, listen=f"{ADDRESS}:0") for each in seller_configs()]
     authority = trustme.CA()
-    issued = authority.issue_cert(host_of(TLS))
+    issued = authority.issue_cert(host_of(TLS), beyond_edge(TLS))
     chain = [*issued.cert_chain_pems, authority.cert_pem]
     certificate = Certificate("".join(each.bytes().decode() for each in chain), issued.private_key_pem.bytes().decode())
     return [

@@ -94,7 +94,11 @@ def apply(server: ApiServer, text: str) -> KubectlResult:
     return server.kubectl("apply", "--server-side", "--filename", "-", input=text)
 
 
-@pytest.mark.parametrize("tls", [(), ("--gateway-tls-port", "443")], ids=["http", "tls"])
+@pytest.mark.parametrize(
+    "tls",
+    [(), ("--gateway-tls-port", "443"), ("--egress-gateway", "istio-egressgateway.istio-system")],
+    ids=["http", "tls", "edge"],
+)
 async def test_istios_crds_know_all_that_is_printed(with_crds: ApiServer, tmp_path: Path, tls: tuple[str, ...]) -> None:
     (tmp_path / "providers.yaml").write_text(PROVIDERS)
     status, out, error = await run(

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeVar
 import typer
 
 from limpet_operator.mesh.conflicts import Settled, settled
-from limpet_operator.mesh.gateway import EVERYWHERE, MeshGateway
+from limpet_operator.mesh.gateway import EVERYWHERE, EgressGateway, MeshGateway
 from limpet_operator.mesh.hosts import parse_host
 from limpet_operator.mesh.istio_egress import egress_objects
 from limpet_operator.mesh.istio_object import MeshObjects
@@ -65,6 +65,18 @@ def istio(
             show_default=False,
         ),
     ] = None,
+    egress_gateway: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME.NAMESPACE",
+            help="Service of Istio's egress gateway, with the ports 80 and 443, if all that leaves the mesh has to go "
+            "through it: istio-egressgateway.istio-system.",
+            show_default=False,
+        ),
+    ] = None,
+    egress_gateway_label: Annotated[
+        str, typer.Option(metavar="NAME=VALUE", help="Label of its pods.")
+    ] = "istio=egressgateway",
     export_to: Annotated[
         list[str],
         typer.Option(
@@ -95,6 +107,9 @@ def istio(
     if sidecars != bool(app_namespace) or sidecars != (ca_file is not None):
         message = "belong to --mode sidecar, which needs both: whose sidecars are told, and what they trust"
         raise typer.BadParameter(message, param_hint="--app-namespace, --ca-file")
+    if sidecars and egress_gateway is not None:
+        message = "belongs to mode egress: in mode sidecar applications' own sidecars reach the providers"
+        raise typer.BadParameter(message, param_hint="--egress-gateway")
     apps = tuple(dict.fromkeys(_checked(_name, each, "--app-namespace") for each in app_namespace))
     seen_by = tuple(each if each == EVERYWHERE else _checked(_name, each, "--export-to") for each in export_to)
     gateway = MeshGateway(
@@ -102,6 +117,7 @@ def istio(
         release=_checked(_name, release, "--release"),
         port=gateway_port,
         tls_port=gateway_tls_port,
+        egress=None if egress_gateway is None else _edge(egress_gateway, egress_gateway_label),
         export_to=seen_by or apps or (EVERYWHERE,),
     )
     hosts = tuple(dict.fromkeys(_checked(parse_host, each, "--host") for each in host))
@@ -156,6 +172,19 @@ def _print(wanted: MeshObjects, found: MeshProviders, gateway: MeshGateway) -> N
     typer.echo(printed(result.objects, there.version if there else None), nl=False)
     if any(conflict.kind == "VirtualService" for conflict in result.conflicts):
         raise typer.Exit(1)
+
+
+def _edge(service: str, label: str) -> EgressGateway:
+    name, _, namespace = service.partition(".")
+    for part in (name, namespace):
+        if not (len(part) <= LONGEST_NAMESPACE and NAMESPACE.fullmatch(part)):
+            message = f"{service} names no Service; write its name and namespace: istio-egressgateway.istio-system"
+            raise typer.BadParameter(message, param_hint="--egress-gateway")
+    key, equals, value = label.partition("=")
+    if not (key and equals and value):
+        message = f"{label} is no label; write it as istio=egressgateway"
+        raise typer.BadParameter(message, param_hint="--egress-gateway-label")
+    return EgressGateway(name, namespace, (key, value))
 
 
 def _name(text: str) -> str:

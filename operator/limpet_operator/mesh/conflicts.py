@@ -61,7 +61,7 @@ def settled(objects: Sequence[IstioObject], existing: Iterable[Mapping[str, Any]
     notes: list[str] = []
     left_out: set[tuple[str, str]] = set()
     for ours in objects:
-        if ours.kind not in KINDS_IN_CONFLICT:
+        if ours.kind not in KINDS_IN_CONFLICT or "mesh" not in ours.spec.get("gateways", ("mesh",)):
             continue
         for other in theirs:
             if other.kind != ours.kind or not _overlap(ours, other):
@@ -75,8 +75,13 @@ def settled(objects: Sequence[IstioObject], existing: Iterable[Mapping[str, Any]
                         f"VirtualService {other.shown} routes {pattern} and gets nothing more of what is sent to "
                         f"{host}, as Istio takes the more precise name"
                     )
-    kept = tuple(each for each in objects if not any((each.kind, h) in left_out for h in each.spec.get("hosts", ())))
+    kept = tuple(each for each in objects if not any((_decisive(each.kind), h) in left_out for h in each.hosts))
     return Settled(kept, tuple(conflicts), tuple(notes))
+
+
+def _decisive(kind: str) -> str:
+    """The kind with which it stays or goes."""
+    return "VirtualService" if kind == "Gateway" else kind
 
 
 def _give_way(kind: str) -> Sequence[str]:

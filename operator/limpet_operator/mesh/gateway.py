@@ -14,6 +14,17 @@ _HASH: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
+class EgressGateway:
+    """Istio's own gateway at the edge, where a mesh has all go through that leaves it."""
+
+    name: str
+    """Of its Service, which has the ports 80 and 443."""
+    namespace: str
+    label: tuple[str, str] = ("istio", "egressgateway")
+    """Of its pods."""
+
+
+@dataclass(frozen=True, slots=True)
 class MeshGateway:
     """Where applications' requests go, and the pods that they must not be taken from again."""
 
@@ -28,6 +39,8 @@ class MeshGateway:
     """Its port for TLS, with a certificate for the providers' names that applications trust; None: it has none."""
     tls_names: tuple[str, ...] | None = None
     """The DNS names in that certificate; None: they are not known, and it is taken to hold for all."""
+    egress: EgressGateway | None = None
+    """Where its own requests to providers leave the mesh; None: by themselves."""
     cluster_domain: str = "cluster.local"
     export_to: tuple[str, ...] = (EVERYWHERE,)
     """Namespaces that see the objects; `*` is all of them. The gateway's own always sees them."""
@@ -80,12 +93,19 @@ class MeshGateway:
         return {"app.kubernetes.io/component": "gateway", "app.kubernetes.io/instance": self.release}
 
     @property
+    def egress_host(self) -> str:
+        """The whole DNS name of the gateway at the edge, which there must be."""
+        assert self.egress is not None, "there is no egress gateway"
+        return f"{self.egress.name}.{self.egress.namespace}.svc.{self.cluster_domain}"
+
+    @property
     def visible_to(self) -> tuple[str, ...]:
         """`export_to` as Istio takes it."""
         if EVERYWHERE in self.export_to:
             return (EVERYWHERE,)
         own = {".", self.namespace}
-        return (".", *sorted({name for name in self.export_to if name not in own}))
+        further = () if self.egress is None else (self.egress.namespace,)
+        return (".", *sorted({name for name in (*self.export_to, *further) if name not in own}))
 
 
 def shortened(text: str, longest: int) -> str:

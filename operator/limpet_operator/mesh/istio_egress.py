@@ -4,56 +4,28 @@ A host has one set of objects, however many Providers share it. Requests of the 
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
+from limpet_operator.mesh.egress_gateway import (
+    EGRESS_HTTP_PORT,
+    EGRESS_TLS_PORT,
+    OF_MESHES,
+    egress_gateway_objects,
+    leaves_by_gateway,
+)
 from limpet_operator.mesh.gateway import MeshGateway
 from limpet_operator.mesh.hosts import in_cluster, is_host_name, plain
 from limpet_operator.mesh.istio_object import IstioObject, MeshObjects, istio_object
+from limpet_operator.mesh.mesh_host import HTTP_PORT, TLS_PORT, MeshHost
 from limpet_operator.resources.provider import Provider
 from limpet_operator.resources.proxy import Proxy, ProxySettings
 from limpet_operator.resources.url import is_ip
 
-HTTP_PORT: Final = 80
-TLS_PORT: Final = 443
 _CLIENT_PREFIX: Final = "/v1"
 """What every path of the gateway begins with."""
 _RETRIES: Final = {"attempts": 2, "retryOn": "connect-failure,refused-stream,reset-before-request"}
 """Only what can't have reached the gateway: it tries other providers itself, and a sidecar's retries would multiply
 them."""
-
-
-_OF_MESHES: Final = (
-    "x-envoy-attempt-count",
-    "x-envoy-decorator-operation",
-    "x-envoy-peer-metadata",
-    "x-envoy-peer-metadata-id",
-    "x-forwarded-proto",
-)
-"""What a sidecar adds to plain HTTP and a vendor has no business to know: names of Services, workloads and labels."""
-
-
-@dataclass(frozen=True, slots=True)
-class MeshHost:
-    """A host that applications call, with all that the Providers there have in common."""
-
-    name: str
-    """As applications write it; an IPv6 address without brackets."""
-    providers: tuple[str, ...] = ()
-    """Names of the Providers there; none: the host is made up."""
-    tls_ports: tuple[int, ...] = (TLS_PORT,)
-    http_ports: tuple[int, ...] = (HTTP_PORT,)
-    prefixes: tuple[str, ...] = ()
-    """What paths begin with at the vendors where those of the gateway begin with /v1, the longest first."""
-    service: str | None = None
-    """The whole name of the cluster's own Service, if it is one; it is known to the mesh already."""
-
-    @property
-    def mesh_name(self) -> str:
-        """The name under which the mesh knows it; that of an address is made up."""
-        if is_ip(self.name):
-            return f"{self.name.replace('.', '-').replace(':', '-')}.address.limpet.internal"
-        return self.service or self.name
 
 
 def egress_objects(
@@ -101,6 +73,8 @@ def _mesh_host(name: str, providers: Sequence[Provider], gateway: MeshGateway) -
         providers=tuple(each.key.display_name for each in providers),
         tls_ports=tuple(sorted((ports["https"] | usual_tls) - http)),
         http_ports=tuple(sorted(http)),
+        own_tls_ports=tuple(sorted(ports["https"])),
+        own_http_ports=tuple(sorted(ports["http"])),
         prefixes=tuple(sorted(prefixes, key=lambda prefix: (-len(prefix), prefix))),
         service=service,
     )
@@ -116,7 +90,9 @@ def _objects_of(host: MeshHost, gateway: MeshGateway) -> Iterator[IstioObject]:
             _service_entry(host, gateway),
             host.providers,
         )
-    if host.http_ports or (gateway.certified_for(host.name) and not is_ip(host.name)):
+    if leaves_by_gateway(host, gateway):
+        yield from egress_gateway_objects(host, gateway)
+    if host.http_ports or (_takes_tls(host, gateway) and not is_ip(host.name)):
         yield istio_object(
             gateway,
             "VirtualService",
@@ -124,11 +100,18 @@ def _objects_of(host: MeshHost, gateway: MeshGateway) -> Iterator[IstioObject]:
             f"brings what applications send to {host.name} to the gateway",
             _virtual_service(host, gateway),
             host.providers,
+            # A route to the edge while the edge does not know the host yet would be 404.
+            step=2 if leaves_by_gateway(host, gateway) else 1,
         )
 
 
 def _notes_of(host: MeshHost, gateway: MeshGateway) -> Iterator[str]:
     providers = ", ".join(host.providers)
+    if gateway.egress is not None and host.providers and host.service is None and not leaves_by_gateway(host, gateway):
+        yield (
+            f"{host.name} ({providers}): the gateway's requests go there without {gateway.egress.name}, where each "
+            "host has one port of a kind, and an address none; name a host of its own for each port"
+        )
     if is_ip(host.name) and host.tls_ports:
         yield (
             f"{host.name} ({providers}) is an address: https:// requests of applications go there as before, as TLS "
@@ -192,8 +175,8 @@ def _http_routes(host: MeshHost, port: int, gateway: MeshGateway) -> Iterator[di
         yield {
             "name": f"gateway-itself-{port}",
             "match": [{"port": port, **_from_gateway(gateway)}],
-            "route": [{"destination": {"host": host.mesh_name, "port": {"number": port}}}],
-            "headers": {"request": {"remove": list(_OF_MESHES)}},
+            "route": [{"destination": _way_out(host, port, EGRESS_HTTP_PORT, host.own_http_ports, gateway)}],
+            "headers": {"request": {"remove": list(OF_MESHES)}},
             "retries": {"attempts": 0},
         }
     for begins, becomes in _rewritten(host.prefixes):
@@ -218,18 +201,32 @@ def _rewritten(prefixes: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def _tls_routes(host: MeshHost, port: int, gateway: MeshGateway) -> Iterator[dict[str, Any]]:
-    if not gateway.certified_for(host.name) or is_ip(host.name):
+    if not _takes_tls(host, gateway) or is_ip(host.name):
         return
     names = {"port": port, "sniHosts": [host.mesh_name]}
+    way_out = [{"destination": _way_out(host, port, EGRESS_TLS_PORT, host.own_tls_ports, gateway)}]
+    if not gateway.certified_for(host.name):
+        # Applications' own TLS leaves the mesh where all else does.
+        yield {"match": [names], "route": way_out}
+        return
     if host.providers:
-        yield {
-            "match": [{**names, **_from_gateway(gateway)}],
-            "route": [{"destination": {"host": host.mesh_name, "port": {"number": port}}}],
-        }
+        yield {"match": [{**names, **_from_gateway(gateway)}], "route": way_out}
     yield {
         "match": [names],
         "route": [{"destination": {"host": gateway.host, "port": {"number": gateway.tls_port}}}],
     }
+
+
+def _takes_tls(host: MeshHost, gateway: MeshGateway) -> bool:
+    """Whether there is anything to say of TLS for this host."""
+    return gateway.certified_for(host.name) or bool(leaves_by_gateway(host, gateway) and host.own_tls_ports)
+
+
+def _way_out(host: MeshHost, port: int, at_edge: int, own: Sequence[int], gateway: MeshGateway) -> dict[str, Any]:
+    """Where a request to the provider goes on to."""
+    if leaves_by_gateway(host, gateway) and port in own:
+        return {"host": gateway.egress_host, "port": {"number": at_edge}}
+    return {"host": host.mesh_name, "port": {"number": port}}
 
 
 def _from_gateway(gateway: MeshGateway) -> Mapping[str, Any]:

@@ -21,6 +21,7 @@ PLURALS_OF_ISTIO: Final = {
     "VirtualService": "virtualservices",
     "DestinationRule": "destinationrules",
     "EnvoyFilter": "envoyfilters",
+    "Gateway": "gateways",
 }
 """The kinds that are written, and their plurals in API paths."""
 
@@ -43,6 +44,12 @@ class IstioObject:
     spec: Mapping[str, Any]
     step: int = 1
     """2: to be applied when sidecars have what is of step 1, and to be removed before it."""
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The hosts that it is about."""
+        servers = (host for server in self.spec.get("servers", ()) for host in server["hosts"])
+        return tuple(dict.fromkeys((*self.spec.get("hosts", ()), *servers)))
 
     @property
     def key(self) -> tuple[str, str, str]:

@@ -20,6 +20,9 @@ def directory(build: Build, tmp_path: Path) -> Path:
     return tmp_path
 
 
+SIDECAR = ("--mode", "sidecar", "--app-namespace", "a", "--ca-file", "f")
+
+
 def run(*flags: str) -> Result:
     arguments = ("mesh", "istio", *flags)
     return CliRunner().invoke(application(arguments), arguments, env={"COLUMNS": "200", "TERM": "dumb"})
@@ -63,6 +66,24 @@ def test_where_the_gateway_is_decides_names_and_namespaces(directory: Path) -> N
         (("--providers", "x", "--export-to", "a/*"), "a/* is not a name"),
         (("--providers", "x", "--gateway-tls-port", "0"), "--gateway-tls-port"),
         (("--providers", "x", "--mode", "ambient"), "--mode"),
+        (("--providers", "x", "--egress-gateway", "edge"), "write its name and namespace"),
+        (("--providers", "x", "--egress-gateway", "a.b.c"), "write its name and namespace"),
+        (("--providers", "x", "--egress-gateway", "a.b", "--egress-gateway-label", "istio"), "is no label"),
+        (
+            (
+                "--providers",
+                "x",
+                "--egress-gateway",
+                "a.b",
+                "--mode",
+                "sidecar",
+                "--app-namespace",
+                "a",
+                "--ca-file",
+                "f",
+            ),
+            "belongs to mode egress",
+        ),
         (("--providers", "x", "--mode", "sidecar"), "belong to --mode sidecar, which needs both"),
         (("--providers", "x", "--mode", "sidecar", "--app-namespace", "a"), "belong to --mode sidecar"),
         (("--providers", "x", "--ca-file", "ca.crt"), "belong to --mode sidecar"),
@@ -72,6 +93,15 @@ def test_where_the_gateway_is_decides_names_and_namespaces(directory: Path) -> N
 def test_a_wrong_flag_is_named(flags: tuple[str, ...], message: str) -> None:
     result = run(*flags)
     assert (result.exit_code, message in result.stderr) == (2, True), result.stderr
+
+
+def test_with_an_egress_gateway_its_objects_are_printed_too(directory: Path) -> None:
+    result = run("--providers", str(directory), "--egress-gateway", "edge.ops", "--egress-gateway-label", "app=edge")
+    assert result.exit_code == 0, result.stderr
+    objects = list(yaml.safe_load_all(result.stdout))
+    opened = [each for each in objects if each["kind"] == "Gateway"]
+    assert [each["spec"]["selector"] for each in opened] == [{"app": "edge"}] * 2
+    assert {each["metadata"]["labels"].get("limpet.dev/step") for each in objects} == {None, "2"}
 
 
 def test_a_directory_that_is_not_there_or_has_no_provider_is_named(tmp_path: Path) -> None:

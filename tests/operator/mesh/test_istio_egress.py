@@ -20,7 +20,7 @@ class Written:
     def __init__(self, found: MeshObjects) -> None:
         self.notes = found.notes
         self.objects = found.objects
-        self._by_host = {(each.kind, host): each for each in found.objects for host in each.spec["hosts"]}
+        self._by_host = {(each.kind, host): each for each in found.objects for host in each.hosts}
 
     def find(self, kind: str, host: str) -> IstioObject | None:
         return self._by_host.get((kind, host))
