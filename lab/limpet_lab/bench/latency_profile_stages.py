@@ -26,6 +26,7 @@ MODULES: Final[dict[str, Stage]] = {
     "limpet_extproc.dialects": "reading",
     "limpet_extproc.envoy.requests": "reading",
     "limpet_extproc.envoy.wire": "reading",
+    "limpet_extproc.request.beginnings": "reading",
     "limpet_extproc.request.parsing": "reading",
     "limpet_extproc.request.reading": "reading",
     "limpet_extproc.request.clients": "identity",
