@@ -90,6 +90,20 @@ async def test_a_client_cannot_choose_a_cluster(stage: SidecarStage) -> None:
     assert await stage.arrivals("a") == []
 
 
+async def test_a_client_that_calls_a_cluster_by_its_host_gets_neither_an_answer_nor_the_key(
+    stage: SidecarStage,
+) -> None:
+    await stage.serve("a", "b")
+    host = f"{stage.provider('a')}.default.providers.limpet.internal"
+    question = {"model": stage.model, "messages": _OPENER}
+    for spoofed in ({}, {"x-envoy-attempt-count": "2"}, {"x-limpet-attempt": "1 HEAD", "accept": "text/html"}):
+        for path in ("/v1/chat/completions", "/", "/v1/messages"):
+            answer = await stage.post(question, path=path, headers={"host": host, **spoofed})
+            assert answer.status == 500
+            assert "key-of-a" not in str((answer.headers, answer.body))
+    assert await stage.arrivals("a") == []
+
+
 async def test_a_wrong_request_is_explained(stage: SidecarStage) -> None:
     await stage.serve("a")
     answer = await stage.post({"model": "none", "messages": _OPENER})

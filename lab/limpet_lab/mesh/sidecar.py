@@ -169,7 +169,22 @@ class Sidecar:
         providers = [provider_route(settings, self.name_of(each)) for each in plan.providers]
         rest = {"match": {"prefix": "/"}, "route": {"cluster": GATEWAY_CLUSTER, "timeout": "0s"}}
         host = {"name": "llm", "domains": ["*"], "routes": [*providers, rest], **virtual_host_patch(settings)}
-        return {"name": "outbound", "virtual_hosts": [host], **route_configuration_patch()}
+        clusters = [self._virtual_host_of(self.name_of(each)) for each in plan.providers]
+        return {"name": "outbound", "virtual_hosts": [*clusters, host], **route_configuration_patch()}
+
+    @staticmethod
+    def _virtual_host_of(cluster: str) -> Json:
+        """A mesh has one for every host that it knows, and so for those that are made up for clusters."""
+        domain = cluster.rpartition("|")[2]
+        routes = [{"match": {"prefix": "/"}, "route": {"cluster": cluster, "timeout": "0s"}}]
+        retries = {"retry_on": "connect-failure,refused-stream,unavailable,cancelled,503", "num_retries": 2}
+        return {
+            "name": domain,
+            "domains": [domain],
+            "routes": routes,
+            "include_request_attempt_count": True,
+            "retry_policy": retries,
+        }
 
     def _listener(self, settings: EnvoySettings) -> Json:
         router = {"name": "envoy.filters.http.router", "typed_config": typed("filters.http.router.v3.Router")}

@@ -17,6 +17,7 @@ from limpet_operator.mesh.gateway import MeshGateway
 from limpet_operator.mesh.hosts import in_cluster, is_host_name, plain
 from limpet_operator.mesh.istio_object import IstioObject, MeshObjects, istio_object
 from limpet_operator.mesh.mesh_host import HTTP_PORT, TLS_PORT, MeshHost
+from limpet_operator.mesh.provider_clusters import is_provider_host
 from limpet_operator.resources.provider import Provider
 from limpet_operator.resources.proxy import Proxy, ProxySettings
 from limpet_operator.resources.url import is_ip
@@ -42,6 +43,11 @@ def egress_objects(
     objects: list[IstioObject] = []
     notes: list[str] = []
     for host in mesh_hosts(providers, hosts, gateway):
+        if is_provider_host(host.mesh_name):
+            notes.append(
+                f"{host.name} ({', '.join(host.providers)}) is the name of a Provider's cluster; it is left out"
+            )
+            continue
         if not is_ip(host.name) and not is_host_name(host.mesh_name):
             notes.append(f"{host.name} ({', '.join(host.providers)}) is not a name that a mesh takes; it is left out")
             continue

@@ -16,6 +16,7 @@ from limpet_operator.mesh.provider_clusters import (
     certified_name,
     cluster_name,
     cluster_objects,
+    is_provider_host,
     provider_host,
 )
 from limpet_operator.planning.plan import PlannedProvider
@@ -90,7 +91,7 @@ def sidecar_objects(
         f"{host.mesh_name}:{port}"
         for host in mesh_hosts(specs, hosts, gateway)
         for port in host.http_ports
-        if not is_ip(host.name) and host.mesh_name not in routed_by_others
+        if not is_ip(host.name) and not is_provider_host(host.mesh_name) and host.mesh_name not in routed_by_others
     ]
     reached = [provider for provider in providers if provider.served and proxy_of(provider, envoy) is None]
     notes = [

@@ -8,12 +8,12 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from random import Random
 
 from prometheus_client import Counter
 
-from limpet_operator.mesh.conflicts import Conflict, Settled
+from limpet_operator.mesh.conflicts import Conflict, OthersByHost, Settled, Theirs
 from limpet_operator.mesh.istio_object import IstioObject
 from limpet_operator.planning.finding import Finding
 from limpet_operator.planning.plan import Plan
@@ -81,6 +81,9 @@ class IstioKeeper:
         self._ca_pem = ""
         self._allowed: tuple[int, Settled] | None = None
         """The number of changes by others that it was made after, and what may be written beside theirs."""
+        self._hosts: Sequence[str] = ()
+        self._beside: tuple[Theirs, ...] = ()
+        """All hosts of the Providers, and what others have for these."""
         self._targets: Mapping[IstioKey, IstioObject] = {}
         self._wanted: Mapping[IstioKey, Step] = {}
         self._not_before_s: Mapping[IstioKey, float] = {}
@@ -179,8 +182,16 @@ class IstioKeeper:
         """What may be written, unless neither the Providers nor what others have there has changed."""
         if self._allowed is not None and self._allowed[0] == self._watch.of_others:
             return
-        found = wanted_objects(plan, objects, self._watch.others(), self._settings, self._envoy, self._ca_pem)
+        others = self._watch.others()
+        index = OthersByHost(others, self._settings.gateway)
+        if self._allowed is not None and index.about(self._hosts) == self._beside:
+            # A cluster may have thousands of objects that change all the time and are about other hosts.
+            self._allowed = (self._watch.of_others, self._allowed[1])
+            return
+        found = wanted_objects(plan, objects, others, self._settings, self._envoy, self._ca_pem)
         self._allowed = (self._watch.of_others, found)
+        self._hosts = sorted({host for each in found.objects for host in each.spec.get("hosts", ())} | found.left_to)
+        self._beside = index.about(self._hosts)
         for note in found.notes:
             self._writes.say_once(note)
         for came, text in news(self._conflicts, found.conflicts):

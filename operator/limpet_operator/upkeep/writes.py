@@ -23,6 +23,8 @@ _log = logging.getLogger(__name__)
 
 _UNDECLARED: Final = "field not declared in schema"
 """What an API server says, with 500 and not with 400, of a field that the CRD lacks."""
+_MOST_SAID: Final = 4096
+"""Texts that are remembered as said: names of others' objects are among them, and of those there may be any number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ class IstioWrites:
         """What failed last."""
         self._failures: dict[IstioKey, int] = {}
         self._not_before_s: dict[IstioKey, float] = {}
-        self._said: set[str] = set()
+        self._said: dict[str, None] = {}
         self.failed: dict[IstioKey, ApiError] = {}
         """Objects of which the API server has refused the last write."""
 
@@ -131,9 +133,12 @@ class IstioWrites:
 
     def say_once(self, text: str) -> None:
         """Log what a person has to know, and not again."""
-        if text not in self._said:
-            self._said.add(text)
-            _log.warning("%s", text)
+        if text in self._said:
+            return
+        if len(self._said) >= _MOST_SAID:
+            del self._said[next(iter(self._said))]
+        self._said[text] = None
+        _log.warning("%s", text)
 
     def _body(self, target: IstioObject) -> dict[str, Any]:
         return written_body(target, self._watch.version, self._owners.known(target))

@@ -65,13 +65,38 @@ def test_what_is_about_something_else_is_no_conflict(beside: Any, other: dict[st
 
 @pytest.mark.parametrize(
     ("export_to", "namespaces", "conflicts"),
-    [(["*"], ("app",), 1), (["app"], ("app",), 1), (["."], ("team",), 1), (["app"], ("b",), 0), (["."], ("*",), 1)],
+    [(["*"], ("app",), 1), (["app"], ("app",), 1), (["."], ("team",), 1), (["app"], ("b",), 0), (["x"], ("*",), 1)],
 )
 def test_only_what_some_namespace_sees_twice_is_a_conflict(
     beside: Any, export_to: list[str], namespaces: tuple[str, ...], conflicts: int
 ) -> None:
     found = beside(theirs(exportTo=export_to), MeshGateway(export_to=namespaces))
     assert len(found.conflicts) == conflicts
+
+
+@pytest.mark.parametrize("kind", BOTH)
+@pytest.mark.parametrize("namespaces", [("*",), ("*", "apps")])
+def test_who_may_write_in_one_namespace_alone_takes_no_host_from_the_others(
+    beside: Any, kind: str, namespaces: tuple[str, ...]
+) -> None:
+    for export_to in (["."], ["team"]):
+        found = beside(theirs(kind, exportTo=export_to, ports=[]), MeshGateway(export_to=namespaces))
+        assert (kinds(found), found.conflicts) == (BOTH, ())
+        assert [note for note in found.notes if f"{kind} team/theirs is about {HOST}, too, and counts in" in note]
+
+
+@pytest.mark.parametrize("namespaces", [("*", "team"), ("team", "b")])
+def test_where_it_was_to_count_a_route_for_one_namespace_is_a_conflict(
+    beside: Any, namespaces: tuple[str, ...]
+) -> None:
+    assert len(beside(theirs(exportTo=["."]), MeshGateway(export_to=namespaces)).conflicts) == 1
+    assert len(beside(theirs(namespace="limpet", exportTo=["."]), MeshGateway()).conflicts) == 1
+
+
+def test_an_entry_that_some_do_not_see_leaves_ours_to_them(beside: Any) -> None:
+    entry = theirs("ServiceEntry", exportTo=["."], ports=[])
+    assert kinds(beside(entry, MeshGateway(export_to=("team", "b")))) == BOTH
+    assert kinds(beside({**entry, "spec": {**entry["spec"], "exportTo": ["*"]}})) == ["VirtualService"]
 
 
 def test_our_own_of_before_are_replaced_but_not_another_gateways(beside: Any) -> None:

@@ -7,6 +7,7 @@ import pytest
 from tests.operator.conftest import Build
 from tests.operator.mesh.test_istio_egress import provider
 
+from limpet_operator.mesh.conflicts import settled
 from limpet_operator.mesh.gateway import MeshGateway
 from limpet_operator.mesh.istio_egress import egress_objects
 from limpet_operator.mesh.istio_object import IstioObject, MeshObjects
@@ -194,3 +195,33 @@ def test_of_a_host_that_somebody_else_routes_no_sidecar_asks(build: Build) -> No
     for about, applies_to in (("workers", "VIRTUAL_HOST"), (f"{DEEPSEEK}-routes", "HTTP_ROUTE")):
         (patch,) = patches(found, about, applies_to)
         assert patch["match"]["routeConfiguration"]["vhost"]["name"] == "llm.internal:80"
+
+
+@pytest.mark.parametrize("export_to", [["*"], ["."], ["apps"], None])
+def test_who_says_where_the_cluster_of_a_provider_is_gets_no_request_with_its_key(
+    build: Build, export_to: list[str] | None
+) -> None:
+    gateway = MeshGateway(export_to=("*", "apps"))
+    one, two = planned(build), planned(build, "other", vendor="Custom", url="https://other.example/v1")
+    envoy = settings_for(Plan(providers=(one, two)), EnvoySettings("::", 10000, ()))
+    objects = sidecar_objects((one, two), (), gateway, SidecarMesh(("apps", "b"), "(ca)"), envoy).objects
+    theirs = {
+        "kind": "ServiceEntry",
+        "metadata": {"namespace": "mallory", "name": "mine"},
+        "spec": {"hosts": [DEEPSEEK], "exportTo": export_to, "endpoints": [{"address": "mallory.example"}]},
+    }
+    found = settled(objects, [theirs], gateway)
+    assert [each for each in found.objects if DEEPSEEK in each.name] == []
+    left = [each for each in objects if DEEPSEEK not in each.name]
+    assert list(found.objects) == left, "all else is as before, and the gateway serves the provider"
+    (conflict,) = found.conflicts
+    assert (conflict.host, conflict.providers) == (DEEPSEEK, ("team/deepseek",))
+    assert "ServiceEntry mallory/mine says where it is" in str(conflict)
+
+
+def test_a_provider_at_the_cluster_of_another_is_left_out(build: Build) -> None:
+    one, evil = planned(build), planned(build, "evil", vendor="Custom", url=f"http://{DEEPSEEK}/v1")
+    found = written(one, evil)
+    assert [each.kind for each in found.objects if DEEPSEEK in each.spec.get("hosts", ())] == ["ServiceEntry"]
+    assert f"{DEEPSEEK}:80" not in str([each.spec for each in found.objects])
+    assert [note for note in found.notes if "is the name of a Provider's cluster; it is left out" in note]

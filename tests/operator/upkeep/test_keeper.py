@@ -162,6 +162,19 @@ async def test_a_route_of_somebody_elses_is_left_alone_and_ours_given_up_until_i
     assert set(harness.api.about("ServiceEntry")) == {HOST}
 
 
+async def test_an_object_of_others_counts_while_it_is_about_a_host_of_ours(harness: Harness) -> None:
+    harness.provide(alpha=f"https://{HOST}/v1")
+    harness.start()
+    await harness.until_found("Meshed")
+    harness.api.put("VirtualService", "other", "theirs", {"hosts": ["0.example"], **ROUTE})
+    await harness.time.advance(5)
+    assert harness.found().reason == "Meshed"
+    harness.api.put("VirtualService", "other", "theirs", {"hosts": [HOST], **ROUTE})
+    await harness.until_found("Conflicted")
+    harness.api.put("VirtualService", "other", "theirs", {"hosts": ["0.example"], **ROUTE})
+    await harness.until_found("Meshed")
+
+
 async def test_an_entry_of_somebody_elses_is_used_and_named(harness: Harness) -> None:
     ports = [{"number": 443, "name": "tls", "protocol": "TLS"}, {"number": 80, "name": "http", "protocol": "HTTP"}]
     harness.api.put("ServiceEntry", "other", "theirs", {"hosts": [HOST], "ports": ports})

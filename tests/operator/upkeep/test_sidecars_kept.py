@@ -232,3 +232,21 @@ async def test_clusters_that_routes_of_somebodys_own_need_stay(harness: Harness,
     await harness.until_found("Meshed")
     await harness.time.advance(60)
     assert left in harness.api.objects
+
+
+async def test_who_takes_the_cluster_of_a_provider_gets_no_key(harness: Harness) -> None:
+    harness.provide(alpha=f"https://{HOST}/v1", beta=f"https://{OTHER}/v1")
+    harness.start()
+    await harness.until_found("Meshed")
+    cluster = {"hosts": [ALPHA.removeprefix("limpet-gateway-")], "exportTo": ["apps"]}
+    theirs = harness.api.put("ServiceEntry", "mallory", "mine", cluster)
+    harness.api.writes.clear()
+    await harness.time.until(lambda: "says where it is" in harness.found().message)
+    assert harness.found().status == "True", "the gateway serves it"
+    await harness.time.until(lambda: ALPHA not in names(harness, "serviceentries"))
+    assert not [each for each in names(harness, "envoyfilters", "apps") if each.startswith(ALPHA)]
+    order = [each.split()[1:] for each in written(harness, ALPHA)]
+    assert order[0] == ["envoyfilters", f"{ALPHA}-routes"]
+    assert {BETA, f"{BETA}-routes"} <= names(harness, "envoyfilters", "apps")
+    harness.api.remove(theirs)
+    await harness.time.until(lambda: f"{ALPHA}-routes" in names(harness, "envoyfilters", "apps"))
