@@ -86,6 +86,37 @@ def test_keys_for_clients_come_before_the_first_request_and_go_with_it() -> None
 
 
 @pytest.mark.parametrize(
+    ("mesh", "said"),
+    [
+        ({}, None),
+        (
+            {"istio": {"enabled": True}},
+            "(mesh.istio.mode=egress) for the hosts of all Providers, in pods with sidecars of every",
+        ),
+        (
+            {"istio": {"enabled": True, "hosts": ["llm.internal"], "exportTo": ["b", "a"]}},
+            "of all Providers and llm.internal, in pods with sidecars of a, b.",
+        ),
+        (
+            {
+                "istio": {"enabled": True, "mode": "sidecar", "exportTo": ["a"]},
+                "sidecars": {"namespaces": ["a", "shop"]},
+            },
+            "(mesh.istio.mode=sidecar) for the hosts of all Providers, in pods with sidecars of a, shop.",
+        ),
+        ({"istio": {"hosts": ["llm.internal"]}}, "WARNING: mesh.istio has values, but mesh.istio.enabled is false"),
+        ({"istio": {"mode": "sidecar"}}, "WARNING: mesh.istio has values, but mesh.istio.enabled is false"),
+    ],
+)
+def test_it_is_said_what_is_kept_for_a_mesh(mesh: dict[str, Any], said: str | None) -> None:
+    found = " ".join(notes({"mesh": mesh}).split())
+    assert ("mesh.istio" in found) == (said is not None)
+    assert said is None or said in found
+    kept = "enabled" in mesh.get("istio", {})
+    assert ("kubectl -n ai wait --for=condition=Meshed provider --all" in found) == kept
+
+
+@pytest.mark.parametrize(
     ("mode", "said"),
     [
         ("Off", "The gateway does not authenticate clients: anyone who can reach it spends your keys"),

@@ -168,6 +168,10 @@ def test_what_is_rendered_is_yaml_in_envoys_words_without_a_key(limpet: Limpet) 
         ((QUICKSTART, "--for", "envoy"), "give either a directory with objects or --for envoy"),
         (("--for", "nginx"), "--for"),
         (("--for", "envoy", "--operator", "operator"), "operator is not HOST:PORT"),
+        (
+            ("--for", "envoy", "--operator", "http://operator:18000"),
+            "write one such as limpet-operator.limpet.svc:18000",
+        ),
         (("--for", "envoy", "--operator", "operator:0"), "operator:0 is not HOST:PORT"),
     ],
 )

@@ -3,7 +3,6 @@
 import os
 import sys
 from collections.abc import Iterable
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -12,13 +11,13 @@ import yaml
 
 from limpet_extproc.contract.host_port import HostPort
 from limpet_operator.laptop.machine import system_ca_file
+from limpet_operator.mesh.hosts import is_loopback
 from limpet_operator.planning.plan import plan
 from limpet_operator.publish.bootstrap import outside_bootstrap
 from limpet_operator.publish.envoy_settings import EnvoySettings
 from limpet_operator.publish.publication import rendered
 from limpet_operator.resources.objects import Parser
 from limpet_operator.resources.proxy import proxy_settings
-from limpet_operator.resources.url import is_ip
 from limpet_operator.sources import files
 from limpet_operator.sources.file_store import FileStore
 
@@ -71,9 +70,10 @@ def render(
         raise typer.BadParameter("give either a directory with objects or --for envoy", param_hint="DIR")
     if directory is None:
         address = HostPort.parse(operator)
-        if address is None or not address.port:
-            raise typer.BadParameter(f"{operator} is not HOST:PORT", param_hint="--operator")
-        place = tls_dir or (None if _on_this_machine(address.host) else "/etc/limpet/tls")
+        if address is None or not address.port or "/" in address.host:
+            message = f"{operator} is not HOST:PORT; write one such as limpet-operator.limpet.svc:18000"
+            raise typer.BadParameter(message, param_hint="--operator")
+        place = tls_dir or (None if is_loopback(address.host) else "/etc/limpet/tls")
         config = outside_bootstrap(node, address, place, operator_name or address.host)
         _print_yaml([config], _Whole)
         return
@@ -92,10 +92,6 @@ def render(
     )
     resources = [{"@type": kind, **body} for kind, body in rendered(plan(store.objects, os.environ), gateway)]
     _print_yaml(resources, _Whole if scripts else _Readable)
-
-
-def _on_this_machine(host: str) -> bool:
-    return host == "localhost" or (is_ip(host) and ip_address(host).is_loopback)
 
 
 def _print_yaml(documents: Iterable[object], dumper: "type[_Whole]") -> None:

@@ -1,6 +1,6 @@
 """`limpet mesh`: the objects with which a service mesh brings applications' requests to Limpet."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -81,8 +81,8 @@ def istio(
         list[str],
         typer.Option(
             metavar="NAMESPACE",
-            help="Namespace whose requests are meant.  [default: all; with --mode sidecar those of the applications] "
-            "Repeatable.",
+            help="Namespace whose requests are meant.  [default: all; with --mode sidecar those of the applications, "
+            "which always are] Repeatable.",
         ),
     ] = [],  # noqa: B006
     app_namespace: Annotated[
@@ -104,9 +104,10 @@ def istio(
     """
     place = chosen_place(providers, from_cluster, kubeconfig, namespace, "--providers")
     sidecars = mode == "sidecar"
-    if sidecars != bool(app_namespace) or sidecars != (ca_file is not None):
-        message = "belong to --mode sidecar, which needs both: whose sidecars are told, and what they trust"
-        raise typer.BadParameter(message, param_hint="--app-namespace, --ca-file")
+    _check_mode(sidecars, {"--app-namespace": bool(app_namespace), "--ca-file": ca_file is not None})
+    if gateway_tls_port == gateway_port:
+        message = f"is {gateway_port}, like --gateway-port; a Service has another port for each"
+        raise typer.BadParameter(message, param_hint="--gateway-tls-port")
     if sidecars and egress_gateway is not None:
         message = "belongs to mode egress: in mode sidecar applications' own sidecars reach the providers"
         raise typer.BadParameter(message, param_hint="--egress-gateway")
@@ -118,8 +119,12 @@ def istio(
         port=gateway_port,
         tls_port=gateway_tls_port,
         egress=None if egress_gateway is None else _edge(egress_gateway, egress_gateway_label),
-        export_to=seen_by or apps or (EVERYWHERE,),
+        # What leads to the clusters of mode sidecar is seen where they are.
+        export_to=(*seen_by, *apps) or (EVERYWHERE,),
     )
+    if gateway.namespace in apps:
+        message = f"{gateway.namespace} is the gateway's own, whose pods would ask themselves; name others"
+        raise typer.BadParameter(message, param_hint="--app-namespace")
     hosts = tuple(dict.fromkeys(_checked(parse_host, each, "--host") for each in host))
     meant = tuple(dict.fromkeys((*apps, *(each for each in seen_by if each != EVERYWHERE))))
     try:
@@ -134,6 +139,17 @@ def istio(
         theirs = {each.host for each in _settled(wanted, found, gateway).conflicts if each.kind == "VirtualService"}
         wanted = _of_sidecars(found, hosts, gateway, SidecarMesh(apps, _authority(ca_file)), theirs)
     _print(wanted, found, gateway)
+
+
+def _check_mode(sidecars: bool, given: Mapping[str, bool]) -> None:
+    """Refuse flags of mode sidecar that are missing there, or given elsewhere."""
+    if wrong := [flag for flag, is_given in given.items() if is_given != sidecars]:
+        message = (
+            "--mode sidecar needs it, too: --app-namespace says whose sidecars are told, --ca-file what they trust"
+            if sidecars
+            else "is for --mode sidecar alone: give that, too, or leave it out"
+        )
+        raise typer.BadParameter(message, param_hint=", ".join(wrong))
 
 
 def _of_sidecars(

@@ -1,6 +1,7 @@
 """Names of hosts as a mesh compares them."""
 
 import re
+from ipaddress import ip_address
 from typing import Final
 
 from limpet_operator.resources.url import is_ip
@@ -29,8 +30,15 @@ def parse_host(text: str) -> str:
     if is_ip(host.strip("[]")):
         raise ValueError(f"{text} is an address; name a host, as a mesh tells requests apart by it")
     if not is_host_name(host):
-        raise ValueError(f"{text} is not a host name; write one such as llm.internal")
+        if "/" in host or ":" in host:
+            raise ValueError(f"{text} is not a host name; write the name alone, such as llm.internal")
+        raise ValueError(f"{text or 'an empty text'} is not a host name; write one such as llm.internal")
     return host
+
+
+def is_loopback(host: str) -> bool:
+    """Whether it means the very pod or machine that asks."""
+    return host == "localhost" or (is_ip(host) and ip_address(host).is_loopback)
 
 
 def in_cluster(host: str, namespace: str, cluster_domain: str) -> str | None:

@@ -14,7 +14,7 @@ from limpet_operator.mesh.egress_gateway import (
     leaves_by_gateway,
 )
 from limpet_operator.mesh.gateway import MeshGateway
-from limpet_operator.mesh.hosts import in_cluster, is_host_name, plain
+from limpet_operator.mesh.hosts import in_cluster, is_host_name, is_loopback, plain
 from limpet_operator.mesh.istio_object import IstioObject, MeshObjects, istio_object
 from limpet_operator.mesh.mesh_host import HTTP_PORT, TLS_PORT, MeshHost
 from limpet_operator.mesh.provider_clusters import is_provider_host
@@ -117,6 +117,16 @@ def _notes_of(host: MeshHost, gateway: MeshGateway) -> Iterator[str]:
         yield (
             f"{host.name} ({providers}): the gateway's requests go there without {gateway.egress.name}, where each "
             "host has one port of a kind, and an address none; name a host of its own for each port"
+        )
+    if host.providers and host.service is None and HTTP_PORT not in host.http_ports:
+        yield (
+            f"{host.name} ({providers}) has TLS at port {HTTP_PORT}: http:// requests of applications are not brought "
+            "to the gateway; give them a host of their own with --host, in the chart mesh.istio.hosts"
+        )
+    if is_loopback(host.name):
+        yield (
+            f"{host.name} ({providers}) is the pod itself, another one for applications than for the gateway; give the "
+            "Provider an address that is the same for all, such as that of a Service"
         )
     if is_ip(host.name) and host.tls_ports:
         yield (

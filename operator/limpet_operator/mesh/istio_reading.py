@@ -56,7 +56,9 @@ async def read_istio(
             existing += [{**each, "kind": kind} for each in found.get("items") or ()]
     for name in app_namespaces:
         found = await _asked(api, f"/api/v1/namespaces/{name}", sleep)
-        if isinstance(found, ApiError):
+        if isinstance(found, ApiError) and found.status == HTTPStatus.NOT_FOUND:
+            notes.append(f"there is no namespace {name}: its pods are served once it is there and has sidecars")
+        elif isinstance(found, ApiError):
             notes.append(f"whether pods of namespace {name} have sidecars could not be seen: {found}")
         else:
             notes.append(injection_note(name, found["metadata"].get("labels") or {}, filters=filters))

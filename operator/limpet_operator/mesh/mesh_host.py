@@ -31,5 +31,8 @@ class MeshHost:
     def mesh_name(self) -> str:
         """The name under which the mesh knows it; that of an address is made up."""
         if is_ip(self.name):
-            return f"{self.name.replace('.', '-').replace(':', '-')}.address.limpet.internal"
+            label = self.name.replace(".", "-").replace(":", "-")
+            # A label begins and ends with a letter or digit, which `::1` and `fd00::` don't.
+            label = f"{'0' * label.startswith('-')}{label}{'0' * label.endswith('-')}"
+            return f"{label}.address.limpet.internal"
         return self.service or self.name

@@ -37,13 +37,19 @@ def cluster_name(provider: PlannedProvider) -> str:
 
 
 def cluster_objects(provider: PlannedProvider, gateway: MeshGateway) -> Iterator[IstioObject]:
-    """The objects that make Istio have it: where it is, and how TLS is spoken there."""
+    """The objects that make Istio have it: where it is, and whether TLS is spoken there, and how."""
     host, names = provider_host(provider), (provider.name,)
     yield istio_object(
         gateway, "ServiceEntry", host, f"is the cluster of {provider.name}", _entry(provider, gateway), names
     )
+    speaks = "TLS" if provider.spec.url.scheme == "https" else "plain HTTP"
     yield istio_object(
-        gateway, "DestinationRule", host, f"speaks TLS to {provider.spec.url.host}", _rule(provider, gateway), names
+        gateway,
+        "DestinationRule",
+        host,
+        f"speaks {speaks} to {provider.spec.url.host}",
+        _rule(provider, gateway),
+        names,
     )
 
 

@@ -71,8 +71,8 @@ def objects_of_files(directory: Path, say: Callable[[str], None]) -> Objects:
         raise UnreadablePlaceError(str(error)) from error
     for reading in store.readings:
         if isinstance(reading.result, Invalid) and (reading.key is None or reading.key.kind == "Provider"):
-            what = f"{reading.key}" if reading.key is not None else "this"
-            say(f"{reading.document.origin}: {what} is left out: {reading.result.message}")
+            what = f"{reading.key} is left out" if reading.key is not None else "left out"
+            say(f"{reading.document.origin}: {what}: {reading.result.message}")
     return store.objects
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final, Self
 
 import aiohttp
 import msgspec
+import yaml
 from kubernetes.aio import client, config
 from kubernetes.aio.config.incluster_config import InClusterConfigLoader
 
@@ -49,14 +50,16 @@ class Access:
         configuration.connection_pool_maxsize = 0  # No limit: each watch holds a connection.
         try:
             if self.kubeconfig is not None:
+                if not self.kubeconfig.exists():  # The client takes it for an empty one.
+                    raise NoClusterError(_unknown(f"{self.kubeconfig} does not exist"))
                 await _config.load_kube_config(str(self.kubeconfig), client_configuration=configuration)
             else:
                 await self._default(configuration)
         except (config.ConfigException, OSError) as error:
-            raise NoClusterError(
-                f"no Kubernetes API is known ({error}); run inside a pod with a service account, "
-                "or name a file with --kubeconfig or KUBECONFIG"
-            ) from error
+            raise NoClusterError(_unknown(str(error))) from error
+        except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:  # TypeError: YAML, but no mapping
+            name = self.kubeconfig or "what KUBECONFIG names"
+            raise NoClusterError(_unknown(f"{name} is not a kubeconfig: {' '.join(str(error).split())}")) from error
         return configuration
 
     async def _default(self, configuration: Any) -> None:
@@ -69,6 +72,13 @@ class Access:
         else:
             # At each request: the kubelet replaces a token before it expires, but it may be revoked at any moment.
             configuration.refresh_api_key_hook = partial(_renewed, pod)
+
+
+def _unknown(why: str) -> str:
+    return (
+        f"no Kubernetes API is known ({why}); run inside a pod with a service account, "
+        "or name a file with --kubeconfig or KUBECONFIG"
+    )
 
 
 def _renewed(pod: Any, configuration: Any) -> None:

@@ -1,7 +1,9 @@
 """`limpet mesh istio` with Providers from files: what it prints, and what it refuses."""
 
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -84,10 +86,18 @@ def test_where_the_gateway_is_decides_names_and_namespaces(directory: Path) -> N
             ),
             "belongs to mode egress",
         ),
-        (("--providers", "x", "--mode", "sidecar"), "belong to --mode sidecar, which needs both"),
-        (("--providers", "x", "--mode", "sidecar", "--app-namespace", "a"), "belong to --mode sidecar"),
-        (("--providers", "x", "--ca-file", "ca.crt"), "belong to --mode sidecar"),
-        (("--providers", "x", "--app-namespace", "a"), "belong to --mode sidecar"),
+        (("--providers", "x", "--gateway-tls-port", "80"), "is 80, like --gateway-port"),
+        (("--providers", "x", "--mode", "sidecar"), "--app-namespace, --ca-file: --mode sidecar needs it, too"),
+        (
+            ("--providers", "x", "--mode", "sidecar", "--app-namespace", "a"),
+            "for --ca-file: --mode sidecar needs it, too",
+        ),
+        (("--providers", "x", "--ca-file", "ca.crt"), "for --ca-file: is for --mode sidecar alone"),
+        (("--providers", "x", "--app-namespace", "a"), "for --app-namespace: is for --mode sidecar alone"),
+        (
+            ("--providers", "x", "--mode", "sidecar", "--app-namespace", "limpet", "--ca-file", "ca.crt"),
+            "limpet is the gateway's own",
+        ),
     ],
 )
 def test_a_wrong_flag_is_named(flags: tuple[str, ...], message: str) -> None:
@@ -129,8 +139,14 @@ def test_mode_sidecar_prints_what_sidecars_of_the_applications_are_told(director
         ("EnvoyFilter", "one"): 6,
         ("EnvoyFilter", "two"): 6,
     }
-    seen_by = {tuple(each["spec"]["exportTo"]) for each in objects if each["kind"] != "EnvoyFilter"}
-    assert seen_by == {(".", "one", "two")}
+    assert seen_by(objects) == {(".", "one", "two")}
+    more = run("--providers", str(directory), *flags, "--export-to", "three")
+    assert seen_by(yaml.safe_load_all(more.stdout)) == {(".", "one", "three", "two")}
+
+
+def seen_by(objects: Iterable[Any]) -> set[tuple[str, ...]]:
+    """The namespaces in `exportTo` of all that have it."""
+    return {tuple(each["spec"]["exportTo"]) for each in objects if each["kind"] != "EnvoyFilter"}
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,10 @@ def test_further_ports_are_known_and_routed(build: Build) -> None:
 
 
 def test_a_scheme_at_the_other_ones_port_is_what_the_provider_says(build: Build) -> None:
-    assert written(provider(build, url="https://h.example:80/v1")).ports("h.example") == {(80, "TLS"), (443, "TLS")}
+    tls = written(provider(build, url="https://h.example:80/v1"))
+    assert tls.ports("h.example") == {(80, "TLS"), (443, "TLS")}
+    (note,) = tls.notes
+    assert note.startswith("h.example (deepseek) has TLS at port 80: http:// requests of applications are not brought")
     assert written(provider(build, url="http://h.example:443/v1")).ports("h.example") == {(80, "HTTP"), (443, "HTTP")}
 
 
@@ -136,7 +139,12 @@ def test_tls_of_applications_stays_where_the_certificate_does_not_hold(build: Bu
 
 @pytest.mark.parametrize(
     ("address", "name"),
-    [("10.1.2.3", "10-1-2-3.address.limpet.internal"), ("[fd00::1]", "fd00--1.address.limpet.internal")],
+    [
+        ("10.1.2.3", "10-1-2-3.address.limpet.internal"),
+        ("[fd00::1]", "fd00--1.address.limpet.internal"),
+        ("[fd00::]", "fd00--0.address.limpet.internal"),
+        ("[::a]", "0--a.address.limpet.internal"),
+    ],
 )
 def test_an_address_gets_a_name_and_its_tls_is_reported(build: Build, address: str, name: str) -> None:
     found = written(provider(build, url=f"https://{address}/v1"), gateway=MeshGateway(tls_port=443))
@@ -148,6 +156,12 @@ def test_an_address_gets_a_name_and_its_tls_is_reported(build: Build, address: s
     assert "tls" not in service.spec
     (note,) = found.notes
     assert note.startswith(f"{address.strip('[]')} (deepseek) is an address: https:// requests")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "localhost"])
+def test_it_is_said_of_a_host_that_is_another_for_each_pod(build: Build, host: str) -> None:
+    (note,) = (note for note in written(provider(build, url=f"http://{host}:8000/v1")).notes if "address: " not in note)
+    assert note.startswith(f"{host.strip('[]')} (deepseek) is the pod itself")
 
 
 @pytest.mark.parametrize("host", ["vllm", "vllm.limpet.svc", "vllm.limpet.svc.cluster.local"])

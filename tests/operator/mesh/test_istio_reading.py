@@ -54,11 +54,13 @@ async def test_the_newest_version_that_is_served_is_used(served: tuple[str, ...]
 
 
 async def test_what_may_not_be_read_is_said() -> None:
-    there = await read(group("v1") | {f"{GROUP}/v1/{p}": 403 for p in ("serviceentries", "virtualservices")}, "app")
+    refused = (*(f"{GROUP}/v1/{p}" for p in ("serviceentries", "virtualservices")), "/api/v1/namespaces/app")
+    there = await read(group("v1") | dict.fromkeys(refused, 403), "app", "gone")
     assert [note.split(" could not")[0] for note in there.notes] == [
         "whether somebody else has a ServiceEntry for these hosts",
         "whether somebody else has a VirtualService for these hosts",
         "whether pods of namespace app have sidecars",
+        "there is no namespace gone: its pods are served once it is there and has sidecars",
     ]
 
 

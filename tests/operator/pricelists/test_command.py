@@ -104,7 +104,7 @@ def test_what_of_the_directory_can_not_be_read_is_said(listed: Path, tmp_path: P
     (directory / "prices.yaml").write_text(yaml.safe_dump(build.raw("Pricing", "kimi", providerRef={"name": "kimi"})))
     imported = _limpet("prices", "import", str(listed), str(directory))
     broken, kimi = imported.stderr.splitlines()[:2]
-    assert broken.startswith("broken.yaml, document 1: this is left out: ")
+    assert broken.startswith("broken.yaml, document 1: left out: ")
     assert kimi.startswith("kimi.yaml, document 1: Provider kimi is left out: ")
     checked = _limpet("prices", "check", str(listed), str(directory))
     assert checked.stdout.startswith("skip    kimi: its Provider kimi is not valid; ")

@@ -76,3 +76,11 @@ async def test_while_the_file_is_away_the_last_token_is_shown(server: Server, tm
         assert await reader.get("/a") == {"kind": "Thing"}
     with pytest.raises(NoClusterError, match="run inside a pod with a service account"):
         await Access(tmp_path / "kubeconfig").configuration()
+
+
+@pytest.mark.parametrize("content", [b"", b"- a list", b"a: [", b"\xff"])
+async def test_a_file_that_is_no_kubeconfig_is_named(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "kubeconfig"
+    file.write_bytes(content)
+    with pytest.raises(NoClusterError, match=f"{file} is not a kubeconfig: .*; run inside a pod"):
+        await Access(file).configuration()
