@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 from limpet_operator.mesh.conflicts import Conflict
 from limpet_operator.mesh.istio_object import ISTIO_GROUP, PLURALS_OF_ISTIO, IstioObject
 from limpet_operator.planning.finding import Finding, MeshedReason, Truth
 from limpet_operator.sources.kube_error import ApiError
 from limpet_operator.upkeep.istio_watch import SHARED
+from limpet_operator.upkeep.ownership import FIELD_MANAGER
 from limpet_operator.upkeep.steps import IstioKey
 
 
@@ -72,6 +73,18 @@ def left_by_hand(key: IstioKey) -> str:
     return (
         f"{kind} {namespace}/{name} was applied by hand for this gateway, and mesh.istio.mode does not need it for any "
         "Provider: it is left as it is; delete it, or choose the mode that it is for"
+    )
+
+
+def undone(key: IstioKey, raw: Mapping[str, Any] | None, every_s: float) -> str:
+    """What is said of an object that somebody undoes each time; `raw` is what they made of it, None: it was deleted."""
+    kind, namespace, name = key
+    entries = raw["metadata"].get("managedFields") or () if raw is not None else ()
+    managers = sorted({str(each.get("manager")) for each in entries} - {FIELD_MANAGER})
+    who = f" ({', '.join(managers)})" if managers else ""
+    return (
+        f"{kind} {namespace}/{name} is changed or deleted by somebody else{who} each time that it is written; it is "
+        f"put back more and more rarely, down to once in {every_s:g} s: have them leave it alone"
     )
 
 

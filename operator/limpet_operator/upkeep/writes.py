@@ -12,10 +12,11 @@ from limpet_operator.mesh.istio_object import IstioObject
 from limpet_operator.sources.kube_error import ApiError
 from limpet_operator.status.kube_writer import APPLY_PATCH, JSON, KubeCalls, NotSentError
 from limpet_operator.status.lease import Lease
+from limpet_operator.upkeep.contested import Contested
 from limpet_operator.upkeep.istio_watch import IstioWatch, collection_path
 from limpet_operator.upkeep.owners import Owners
 from limpet_operator.upkeep.ownership import FIELD_MANAGER, is_as_wanted, is_ours, written_body
-from limpet_operator.upkeep.progress import refusal
+from limpet_operator.upkeep.progress import refusal, undone
 from limpet_operator.upkeep.settings import UpkeepSettings
 from limpet_operator.upkeep.steps import IstioKey
 
@@ -23,6 +24,8 @@ _log = logging.getLogger(__name__)
 
 _UNDECLARED: Final = "field not declared in schema"
 """What an API server says, with 500 and not with 400, of a field that the CRD lacks."""
+_OFTEN: Final = 3
+"""After how many times it is said that somebody undoes what is written."""
 _MOST_SAID: Final = 4096
 """Texts that are remembered as said: names of others' objects are among them, and of those there may be any number."""
 
@@ -71,6 +74,7 @@ class IstioWrites:
         self._applied: dict[IstioKey, _Applied] = {}
         self._tried: dict[IstioKey, IstioObject | None] = {}
         """What failed last."""
+        self._contested = Contested(intervals.first_retry_s, intervals.last_retry_s, clock)
         self._failures: dict[IstioKey, int] = {}
         self._not_before_s: dict[IstioKey, float] = {}
         self._said: dict[str, None] = {}
@@ -81,6 +85,7 @@ class IstioWrites:
         """Another replica may have written since."""
         for known in (self._applied, self._tried, self._failures, self._not_before_s, self.failed):
             known.clear()
+        self._contested.forget()
         self._owners.forget()
 
     def settled(self, key: IstioKey) -> None:
@@ -89,10 +94,13 @@ class IstioWrites:
             known.pop(key, None)
 
     def wait_s(self, key: IstioKey, target: IstioObject | None) -> float:
-        """For how long not to try the same again after failures."""
+        """For how long not to try the same again, after failures or because somebody undoes it each time."""
+        contested_s = self._contested.wait_s(key)
+        if contested_s > 0 and (target is None or not self._was_applied(key, self._body(target))):
+            contested_s = 0.0  # It is another one now.
         if target != self._tried.get(key):
-            return 0.0
-        return max(0.0, self._not_before_s.get(key, 0.0) - self._clock())
+            return contested_s
+        return max(contested_s, self._not_before_s.get(key, 0.0) - self._clock())
 
     def is_there(self, target: IstioObject) -> bool:
         """Whether the cluster has this object as it should be."""
@@ -154,11 +162,19 @@ class IstioWrites:
         if raw is not None and not force:
             raise ApiError(HTTPStatus.CONFLICT, "it has the name that ours would have")
         body = self._body(target)
+        again = self._was_applied(target.key, body)
         query = f"fieldManager={FIELD_MANAGER}&force={str(force).lower()}"
         answer = await self._call("PATCH", f"{self._path(target.key)}?{query}", body, APPLY_PATCH)
         self._applied[target.key] = _Applied(body, answer["metadata"]["resourceVersion"])
         self._watch.put(answer)
         self._count(target.key, "applied")
+        if again and self._contested.put_back(target.key) == _OFTEN:
+            self.say_once(undone(target.key, raw, self._intervals.last_retry_s))
+
+    def _was_applied(self, key: IstioKey, body: Mapping[str, Any]) -> bool:
+        """Whether this is what was last written or found there, so that somebody has undone it if it is not there."""
+        applied = self._applied.get(key)
+        return applied is not None and applied.body == body
 
     async def _remove(self, key: IstioKey) -> None:
         raw = self._watch.find(key)
@@ -170,6 +186,7 @@ class IstioWrites:
             if error.status != HTTPStatus.NOT_FOUND:
                 raise
         self._applied.pop(key, None)
+        self._contested.drop(key)
         self._watch.drop(key)
         self._count(key, "removed")
 

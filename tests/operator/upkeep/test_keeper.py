@@ -1,5 +1,6 @@
 """The keeper writes what the Providers need, once and in order, and only while it holds the Lease."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -145,6 +146,40 @@ async def test_an_object_that_somebody_edits_is_taken_back(harness: Harness) -> 
     wanted = harness.api.about("VirtualService")[HOST]
     harness.api.put("VirtualService", "limpet", "limpet-gateway-a.example", {"hosts": [HOST], **ROUTE}, OURS)
     await harness.time.until(lambda: harness.api.about("VirtualService")[HOST] == wanted)
+
+
+@pytest.mark.parametrize("how", ["edited", "deleted"])
+async def test_an_object_that_somebody_undoes_each_time_is_put_back_more_and_more_rarely(
+    harness: Harness, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = "limpet-gateway-a.example"
+
+    def undo() -> None:
+        path = harness.api.put("VirtualService", "limpet", name, {"hosts": [HOST], **ROUTE}, OURS)
+        if how == "deleted":
+            harness.api.remove(path)
+
+    def meddle(method: str, path: str) -> None:
+        if method == "PATCH" and path.endswith(f"virtualservices/{name}"):
+            asyncio.get_running_loop().call_soon(undo)
+
+    harness.provide(alpha=f"https://{HOST}/v1")
+    harness.start()
+    await harness.until_found("Meshed")
+    harness.api.refuse = meddle
+    harness.api.writes.clear()
+    undo()
+    await harness.time.advance(1)
+    first = len(harness.api.writes)
+    assert first >= 1, "the first time it is put back at once"
+    await harness.time.advance(600)
+    assert len(harness.api.writes) <= first + 20
+    assert sum("each time that it is written" in record.message for record in caplog.records) == 1
+    # Something new is written at once, and the old one is put back when they leave it alone.
+    harness.api.refuse = lambda _method, _path: None
+    harness.provide(alpha=f"https://{HOST}/v1/other")
+    await harness.time.advance(1)
+    assert harness.found().reason == "Meshed"
 
 
 async def test_a_route_of_somebody_elses_is_left_alone_and_ours_given_up_until_it_is_gone(harness: Harness) -> None:
