@@ -18,16 +18,19 @@ def spread(
 ) -> list[str]:
     """Near-equals of the best first, spread by weighted rendezvous on the seed; after them the rest, best first."""
     limit = near_limit(scores, within_percent)
-    near: list[tuple[float, str]] = []
+    near: list[tuple[Candidate, float]] = []
     rest: list[tuple[float, str]] = []
     for candidate, price, score in zip(candidates, usd, scores, strict=True):
         if score <= limit:
-            near.append((-_pull(seed, candidate, price), candidate.provider))
+            near.append((candidate, price))
         else:
             rest.append((score, candidate.provider))
-    near.sort()
     rest.sort()
-    return [name for _, name in (*near, *rest)]
+    ranked = [name for _, name in rest]
+    if len(near) == 1:  # nothing to draw
+        return [near[0][0].provider, *ranked]
+    drawn = sorted([(-_pull(seed, candidate, price), candidate.provider) for candidate, price in near])
+    return [*[name for _, name in drawn], *ranked]
 
 
 def near_limit(scores: Sequence[float], within_percent: float) -> float:
@@ -44,7 +47,7 @@ def in_order(
     first: Iterable[str], ranked: Iterable[str], filtered: Filtered, degraded: Iterable[str] = ()
 ) -> tuple[str, ...]:
     """Each once: `first`, then `ranked`, those that drain, `degraded`, and as the last resort those that are out."""
-    draining = (candidate.provider for candidate in filtered.draining)
+    draining = [candidate.provider for candidate in filtered.draining]
     return tuple(dict.fromkeys((*first, *ranked, *draining, *degraded, *filtered.out)))
 
 

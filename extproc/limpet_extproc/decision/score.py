@@ -25,12 +25,17 @@ def expected_usd(
     `warm_tokens`: by provider, how much of the prompt its cache should have. What is warm makes no unknown price lower.
     """
     lane = query.lane
-    if candidates is lane.candidates and lane.plain_prices and not warm_tokens:  # nearly all requests
+    if candidates is lane.candidates and lane.plain_prices:  # nearly all requests
         prompt, output = query.prompt_tokens, query.output_tokens
-        return [
+        found = [
             max(PER_MTOK * (prompt * price.input + output * price.output), NEARLY_FREE_USD)
             for price in lane.plain_prices
         ]
+        if warm_tokens:
+            for at, candidate in enumerate(candidates):
+                if warm := warm_tokens.get(candidate.provider):
+                    found[at] = max(turn_usd(lane.plain_prices[at], prompt, warm, output), NEARLY_FREE_USD)
+        return found
     prices = [request_price(candidate, query) for candidate in candidates]
 
     def usd(price: Price, warm: int) -> float:

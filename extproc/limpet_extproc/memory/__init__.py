@@ -86,6 +86,13 @@ class Remembered(msgspec.Struct, frozen=True, gc=False):
     cause: str = ""
     """That of its last turn."""
 
+    def is_over(self, now_s: float) -> bool:
+        """Whether it was warm, and is so nowhere any more."""
+        for place in self.warm:
+            if place.until_s > now_s:
+                return False
+        return bool(self.warm)
+
     def failed_lately(self, now_s: float) -> tuple[str, ...]:
         """The providers that failed its last request, if that was less than `FAILED_S` ago."""
         return self.failure.providers if self.failure and now_s - self.failure.at_s < FAILED_S else ()

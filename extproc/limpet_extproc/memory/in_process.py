@@ -37,7 +37,7 @@ class InProcessMemory:
         if not peek:
             self._conversations.move_to_end(key)
         if conversation.warm:
-            if not peek and all(w.until_s <= now_s for w in conversation.warm):
+            if not peek and conversation.is_over(now_s):
                 self._end(key, conversation)
             return conversation
         if conversation.pending is not None:

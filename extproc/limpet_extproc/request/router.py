@@ -13,7 +13,7 @@ from limpet_extproc.decision.clients import Client
 from limpet_extproc.decision.moving import may_leave
 from limpet_extproc.decision.snapshot import Snapshot
 from limpet_extproc.dialects.port import Refusal
-from limpet_extproc.memory import Memory, Remembered
+from limpet_extproc.memory import Memory
 from limpet_extproc.memory.heads import NO_HEADS, HeadMemory
 from limpet_extproc.providers.events import TrialBegan
 from limpet_extproc.providers.limit_events import RequestSent
@@ -108,7 +108,7 @@ class StickyRouting:
         alone = watch is not None and watch.alone
         remembered = await self._memory.lookup(key, now_s, peek=alone) if known else None
         unknown = known and (remembered is None or not (remembered.warm or remembered.pending))
-        cold = unknown or (remembered is not None and _is_over(remembered, now_s))
+        cold = unknown or (remembered is not None and remembered.is_over(now_s))
         asks = cold or (remembered is not None and may_leave(opened.query, remembered, self._tracker.states))
         heads = await self._heads.known(opened.query, now_s, waits=cold and not alone) if asks else NO_HEADS
         now_s = self._clock() if heads else now_s
@@ -193,8 +193,3 @@ class StickyRouting:
             return None
         whose = identity.tenant(head.headers, head.client)
         return self._beginnings.turn(body, identity.beginning_seed(self._secret, whose, head.api.name, head.asked))
-
-
-def _is_over(remembered: Remembered, now_s: float) -> bool:
-    """Whether nothing of a conversation is warm any more; what it begins with may be, by others."""
-    return bool(remembered.warm) and all(place.until_s <= now_s for place in remembered.warm)

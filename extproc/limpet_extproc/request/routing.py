@@ -227,7 +227,7 @@ def _learns(opened: Opened) -> bool:
 
 def _unrecognised(opened: Opened, decision: Decision) -> bool:
     """Whether a conversation with earlier turns was not recognised, as with a clock in the system prompt."""
-    new = not _NEW.isdisjoint((decision.reason, decision.enforce_reason))
+    new = decision.reason in _NEW or decision.enforce_reason in _NEW
     return new and opened.request.has_history and opened.identified_by == identity.FINGERPRINT
 
 

@@ -1,6 +1,8 @@
-"""What a request is expected to cost where nobody knows the price."""
+"""What a request is expected to cost: where nobody knows the price, and where all have the usual one."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.extproc.conftest import Make
 
 from limpet_extproc.contract.prices import Price
@@ -38,3 +40,27 @@ def test_sorted_by_price_an_unknown_one_comes_last(make: Make, lane: Lane, warm:
     query = make.query(lane, prompt_tokens=1000)
     unknown, known = by_sort("price", lane.candidates, query, Warmth(tokens=warm), ProviderStates(), 0.0)
     assert known < unknown
+
+
+_PRICES = st.tuples(st.floats(0, 20), st.floats(0, 80), st.floats(0, 2))
+
+
+@given(
+    prices=st.lists(_PRICES, min_size=2, max_size=4),
+    warm=st.lists(st.integers(0, 200_000), max_size=4),
+    prompt_tokens=st.integers(0, 100_000),
+    output_tokens=st.integers(0, 400),
+)
+def test_a_lane_of_usual_prices_is_reckoned_as_any_others(
+    make: Make, prices: list[tuple[float, float, float]], warm: list[int], prompt_tokens: int, output_tokens: int
+) -> None:
+    lane = make.lane(
+        *[
+            make.provider(f"p{at}", price=Price(prompt, answer, read, prompt))
+            for at, (prompt, answer, read) in enumerate(prices)
+        ]
+    )
+    query = make.query(lane, prompt_tokens=prompt_tokens, output_tokens=output_tokens)
+    warm_tokens = {f"p{at}": tokens for at, tokens in enumerate(warm)}
+    assert lane.plain_prices
+    assert expected_usd(lane.candidates, query, warm_tokens) == expected_usd([*lane.candidates], query, warm_tokens)
