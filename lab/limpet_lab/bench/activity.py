@@ -8,7 +8,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated, Final, NamedTuple
 
 import msgspec
@@ -25,6 +24,7 @@ from limpet_lab.bench.activity_intake import IntakeError, IntakeFigures, measure
 from limpet_lab.bench.activity_month import DAYS, fill_month
 from limpet_lab.bench.activity_questions import questions
 from limpet_lab.bench.activity_rows import PROVIDERS
+from limpet_lab.demo.json_file import JsonFile
 from limpet_lab.postgresql import NoPostgresqlError, postgresql_server
 
 BAR_ROWS_PER_S: Final = 5_000.0
@@ -78,7 +78,7 @@ class StoreFigures(msgspec.Struct):
 def activity(
     rows: Annotated[int, typer.Option(help="Records in the store while it is asked.", min=30_000)] = 1_000_000,
     only: Annotated[str, typer.Option(help="sqlite or postgresql; both if not given.")] = "",
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures there.")] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Measure what the activity log costs: rows a second, bytes a row, seconds to an answer."""
     console = Console()

@@ -28,6 +28,7 @@ from limpet_activity.store.sql_store import SqlStore
 from limpet_lab.bed import Bed
 from limpet_lab.bench.activity_away_figures import AwayFigures, AwaySchedule, SentRequest, figures_of, table, verdict
 from limpet_lab.bench.latency_load import MODEL, body
+from limpet_lab.demo.json_file import JsonFile
 from limpet_lab.sim.config import SellerConfig, SellerModel
 from limpet_operator.laptop.children import Children
 from limpet_operator.laptop.local import LocalSettings
@@ -45,7 +46,7 @@ def activity_away(
     per_second: Annotated[int, typer.Option(help="Requests a second.", min=1)] = 200,
     seconds: Annotated[float, typer.Option(help="Before, without and after the service, each.", min=1)] = 20.0,
     rounds: Annotated[int, typer.Option(help="How often that is done, each time after as long without it.", min=1)] = 1,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures there.")] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Measure what requests notice of an activity service that is killed, and count lost and doubled records."""
     figures = asyncio.run(_measure(per_second, AwaySchedule(seconds, rounds)))

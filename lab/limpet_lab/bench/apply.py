@@ -25,6 +25,7 @@ from limpet_lab.bench.apply_cluster import Cluster, NotThereInTimeError, given_c
 from limpet_lab.bench.apply_gateway import RunningGateway, running
 from limpet_lab.bench.apply_objects import API_KEY, name_of, provider, secret, world
 from limpet_lab.bench.changes import BAR_MS, KINDS, ChangeTimes, Shows, percentiles, turn, until_served
+from limpet_lab.demo.json_file import JsonFile
 from limpet_lab.kubernetes.assets import AssetsMissingError
 from limpet_lab.sim.config import SellerConfig, SellerModel
 from limpet_lab.sim.sellers import Sellers
@@ -59,7 +60,7 @@ def apply(
     providers: Annotated[int, typer.Option(help="Providers, each with its own Secret.", min=1)] = 1000,
     objects: Annotated[int, typer.Option(help="Objects in all, Secrets among them.", min=2)] = 5000,
     rounds: Annotated[int, typer.Option(help="Rounds of one change, one addition and one removal.", min=1)] = 100,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures there.")] = None,
+    json_file: JsonFile = None,
     kubeconfig: Annotated[
         Path | None, typer.Option(help="Use this cluster, in a namespace of its own, instead of starting one.")
     ] = None,

@@ -26,6 +26,7 @@ from rich.table import Table
 from limpet_lab.bench.bodies_shapes import SHAPES
 from limpet_lab.bench.latency_load import body
 from limpet_lab.bench.latency_targets import ask, running
+from limpet_lab.demo.json_file import JsonFile
 
 BAR_S: Final = 1.0
 BAR_TIMES: Final = 4.0
@@ -95,7 +96,7 @@ class Others:
 
 def bodies(
     mib: Annotated[int, typer.Option(help="Size of each body in MiB.", min=2, max=_LARGEST)] = _LARGEST,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures there.")] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Measure what the worst bodies cost, in CPU, memory and others' time."""
     console = Console()

@@ -41,6 +41,7 @@ from limpet_lab.bench.latency_cell import CONNECTIONS
 from limpet_lab.bench.latency_load import CONVERSATIONS, SIZES, write_bodies
 from limpet_lab.bench.latency_targets import client_keys, configuration, running
 from limpet_lab.bench.latency_wrk import Load, WrkError, find_wrk, run
+from limpet_lab.demo.json_file import JsonFile
 from limpet_lab.sim.sellers import Sellers
 from limpet_operator.laptop.activity import ActivityPlace
 from limpet_operator.laptop.children import ChildDied
@@ -81,7 +82,7 @@ class MeasuredGateway:
 
 def features(
     pairs: Annotated[int, typer.Option(help="Pairs of turns; each takes two seconds and a little.", min=1)] = 80,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file too.")] = None,
+    json_file: JsonFile = None,
     keys: Annotated[bool, typer.Option(help="Whether the second gateway's clients need keys.")] = True,
     activity: Annotated[bool, typer.Option(help="Whether it tells an activity service of each request.")] = True,
     seed: Annotated[int, typer.Option(help="Of the order within each pair.")] = 1,

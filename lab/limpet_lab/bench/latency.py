@@ -46,6 +46,7 @@ from limpet_lab.bench.latency_load import CONVERSATIONS, DIALECTS, MODEL, SIZES,
 from limpet_lab.bench.latency_report import bars, report, table
 from limpet_lab.bench.latency_targets import TARGETS, Targets, ask, running
 from limpet_lab.bench.latency_wrk import Load, WrkError, find_wrk, run
+from limpet_lab.demo.json_file import JsonFile
 from limpet_operator.laptop.children import ChildDied
 from limpet_operator.laptop.listen import CannotStart
 
@@ -69,7 +70,7 @@ class Schedule:
 
 
 def latency(
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file too.")] = None,
+    json_file: JsonFile = None,
     rounds: Annotated[int, typer.Option(help="How often each target has its turn.", min=1)] = 4,
     seconds: Annotated[int, typer.Option(help="Length of each run of wrk; each cell has two.", min=1)] = 2,
     quick: Annotated[bool, typer.Option("--quick", help="One round of one second: does it work at all?")] = False,

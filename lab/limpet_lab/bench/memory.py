@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
-from pathlib import Path
 from shutil import which
 from typing import Annotated, Any, Final
 
@@ -32,6 +31,7 @@ from limpet_extproc.decision.prefix import FIRST_MESSAGE, HASH_BYTES
 from limpet_extproc.memory import ServedTurn, Warm
 from limpet_extproc.memory.redis.layout import redis_key
 from limpet_extproc.memory.redis.redis_memory import RedisMemory, open_memory
+from limpet_lab.demo.json_file import JsonFile
 from limpet_operator.laptop.machine import free_port
 
 BAR_BYTES: Final = 450.0
@@ -76,7 +76,7 @@ def memory(
     conversations: Annotated[
         int, typer.Option(help="Conversations in Redis while it is measured.", min=10_000)
     ] = 100_000,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures there.")] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Measure what the shared memory in Redis costs: time of a lookup, bytes of a conversation."""
     console = Console()

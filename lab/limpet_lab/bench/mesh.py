@@ -32,6 +32,7 @@ from limpet_lab.bench.latency import NotMeasuredError
 from limpet_lab.bench.latency_load import CONVERSATIONS, DIALECTS, SIZES, write_bodies
 from limpet_lab.bench.latency_targets import configuration, start_envoy, upstream_config
 from limpet_lab.bench.latency_wrk import Load, WrkError, WrkRun, find_wrk, run
+from limpet_lab.demo.json_file import JsonFile
 from limpet_lab.mesh.meshed_gateway import NAMESPACE, MeshedGateway
 from limpet_lab.sim.sellers import Sellers
 from limpet_operator.laptop.children import ChildDied, Children
@@ -54,7 +55,7 @@ class _AnyToken:
 
 
 def mesh(
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file too.")] = None,
+    json_file: JsonFile = None,
     rounds: Annotated[int, typer.Option(help="How often each target has its turn.", min=1)] = 5,
     seconds: Annotated[int, typer.Option(help="Length of each run of wrk.", min=1)] = 3,
 ) -> None:

@@ -23,6 +23,7 @@ from rich.table import Table
 
 from limpet_lab.bench.changes import percentiles
 from limpet_lab.bench.mesh_subscriber import RoutesToGateway
+from limpet_lab.demo.json_file import JsonFile
 from limpet_lab.kubernetes import mesh_assets
 from limpet_lab.kubernetes.apiserver import ApiServer, UnexpectedResultError
 from limpet_lab.kubernetes.assets import AssetsMissingError, provide
@@ -56,7 +57,7 @@ class MeshApplyTimes:
 def mesh_apply(
     providers: Annotated[int, typer.Option(help="Providers that are there all the time.", min=1)] = 200,
     rounds: Annotated[int, typer.Option(help="Providers that are applied and deleted again.", min=1)] = 100,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures there.")] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Measure how soon a sidecar of Istio's is told of an applied Provider."""
     console = Console()

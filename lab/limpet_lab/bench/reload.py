@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from limpet_lab.bench.changes import BAR_MS, ChangeTimes, Shows, turn, until_served
+from limpet_lab.demo.json_file import JsonFile
 from limpet_lab.sim.config import SellerConfig, SellerModel
 from limpet_lab.sim.sellers import Seller, Sellers
 from limpet_operator.laptop.machine import free_port
@@ -42,7 +43,7 @@ spec:
 def reload(
     providers: Annotated[int, typer.Option(help="Providers in the directory, a file each.", min=1)] = 1000,
     rounds: Annotated[int, typer.Option(help="Rounds of one change, one addition and one removal.", min=1)] = 100,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures there.")] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Measure how soon a changed file is served, with a thousand providers in the directory."""
     console = Console()

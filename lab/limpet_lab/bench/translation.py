@@ -16,7 +16,6 @@ import json
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 from statistics import median
 from typing import Annotated, Any, Final
 
@@ -29,6 +28,7 @@ from rich.table import Table
 
 from limpet_lab.bed import Bed, Object
 from limpet_lab.bench.translation_upstream import upstream_app
+from limpet_lab.demo.json_file import JsonFile
 from limpet_lab.sim.sellers import Sellers
 from limpet_operator.laptop.local import LocalGateway, LocalSettings
 from limpet_operator.laptop.machine import free_port
@@ -42,7 +42,7 @@ _SHORT, _LONG = 10, 10_000
 
 
 def translation(
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures there.")] = None,
+    json_file: JsonFile = None,
     requests: Annotated[int, typer.Option(help="How often each is asked for the first byte.", min=1)] = 200,
     streams: Annotated[int, typer.Option(help="How many long streams each sends.", min=1)] = 5,
 ) -> None:

@@ -1,5 +1,7 @@
 """The settings of ext_proc: which flags go together, what the others are refused with, and how workers get theirs."""
 
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,12 @@ SHARED = ["--redis-url=redis://redis:6379", "--memory-key-file=/etc/limpet/memor
 )
 def test_flags_that_go_together(flags: list[str]) -> None:
     assert parse([*ALWAYS, *flags]).node == "gateway-0"
+
+
+def test_the_commands_beside_an_envoy_of_ones_own_are_accepted() -> None:
+    text = (Path(__file__).parents[3] / "examples/envoy/README.md").read_text().replace("\\\n", " ")
+    commands = re.findall(r"^python -m limpet_extproc (.*) &$", text, re.MULTILINE)
+    assert [parse(shlex.split(flags)).node for flags in commands] == ["envoy-1", "envoy-1"]
 
 
 @pytest.mark.parametrize(
