@@ -27,6 +27,7 @@ from limpet_operator.publish.usage_fields import lua_usage_fields
 from limpet_operator.resources.provider import Provider, SecretKeyRef
 
 ATTEMPT_PROGRAM: Final = (
+    "interpreted.lua",
     "keys.lua",
     "asked.lua",
     "error_shape.lua",

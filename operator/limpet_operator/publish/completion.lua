@@ -49,3 +49,6 @@ local function has_token(api, text)
   end
   return false
 end
+
+-- These read long texts: see interpreted.lua.
+for _, reading in ipairs({ has_token, is_answer }) do jit.on(reading, true) end

@@ -117,3 +117,8 @@ local function with_changes(text, changes)
   pieces[#pieces + 1] = string.sub(text, at)
   return table.concat(pieces)
 end
+
+-- These read long texts: see interpreted.lua.
+for _, reading in ipairs({
+  string_close, closing, value_end, next_member, member, members, outermost,
+}) do jit.on(reading, true) end

@@ -208,3 +208,9 @@ local function watch(handle, number, status, seen, sent)
     note_attempt(handle, number, handle:filterContext():get("name"), status, "NotAnAnswer", message_of(blanked(said, keys_seen(seen))))
   end
 end
+
+-- These read long texts: see interpreted.lua.
+for _, reading in ipairs({
+  judge_lines, pass_long_line, begin_long_line, end_long_line, pass_lines, end_lines, pass_json, end_json,
+  without_keys_in,
+}) do jit.on(reading, true) end

@@ -244,3 +244,8 @@ local function whole_for_client(seen, text)
   end
   return #changes > 0 and with_changes(text, changes) or nil
 end
+
+-- These read long texts: see interpreted.lua.
+for _, reading in ipairs({
+  lines_for_client, read_event, remember_model, same_model, read_usage,
+}) do jit.on(reading, true) end
