@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from prometheus_client import Counter
 
+from limpet_operator.mesh.gateway import text_hash
 from limpet_operator.mesh.istio_object import IstioObject
 from limpet_operator.sources.kube_error import ApiError
 from limpet_operator.status.kube_writer import APPLY_PATCH, JSON, KubeCalls, NotSentError
@@ -26,6 +27,7 @@ _UNDECLARED: Final = "field not declared in schema"
 """What an API server says, with 500 and not with 400, of a field that the CRD lacks."""
 _OFTEN: Final = 3
 """After how many times it is said that somebody undoes what is written."""
+_MOST_REMOVED: Final = 4096
 _MOST_SAID: Final = 4096
 """Texts that are remembered as said: names of others' objects are among them, and of those there may be any number."""
 
@@ -74,7 +76,9 @@ class IstioWrites:
         self._applied: dict[IstioKey, _Applied] = {}
         self._tried: dict[IstioKey, IstioObject | None] = {}
         """What failed last."""
-        self._contested = Contested(intervals.first_retry_s, intervals.last_retry_s, clock)
+        self._contested = Contested(intervals.first_retry_s, intervals.last_retry_s, clock, settings.gateway.label)
+        self._removed: dict[IstioKey, str] = {}
+        """Those that were removed, with the hash of what was: they may be wanted again and again, too."""
         self._failures: dict[IstioKey, int] = {}
         self._not_before_s: dict[IstioKey, float] = {}
         self._said: dict[str, None] = {}
@@ -85,6 +89,7 @@ class IstioWrites:
         """Another replica may have written since."""
         for known in (self._applied, self._tried, self._failures, self._not_before_s, self.failed):
             known.clear()
+        self._removed.clear()
         self._contested.forget()
         self._owners.forget()
 
@@ -172,9 +177,14 @@ class IstioWrites:
             self.say_once(undone(target.key, raw, self._intervals.last_retry_s))
 
     def _was_applied(self, key: IstioKey, body: Mapping[str, Any]) -> bool:
-        """Whether this is what was last written or found there, so that somebody has undone it if it is not there."""
+        """Whether this is what was last written or found there.
+
+        If it is not there now, somebody has undone it, or had it given up for theirs, which is gone.
+        """
         applied = self._applied.get(key)
-        return applied is not None and applied.body == body
+        if applied is None:
+            return key in self._removed and self._removed[key] == text_hash(repr(body))
+        return applied.body == body
 
     async def _remove(self, key: IstioKey) -> None:
         raw = self._watch.find(key)
@@ -185,8 +195,10 @@ class IstioWrites:
         except ApiError as error:
             if error.status != HTTPStatus.NOT_FOUND:
                 raise
-        self._applied.pop(key, None)
-        self._contested.drop(key)
+        if (applied := self._applied.pop(key, None)) is not None:
+            if len(self._removed) >= _MOST_REMOVED:
+                del self._removed[next(iter(self._removed))]
+            self._removed[key] = text_hash(repr(applied.body))
         self._watch.drop(key)
         self._count(key, "removed")
 

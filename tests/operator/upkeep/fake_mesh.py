@@ -2,7 +2,7 @@
 
 import asyncio
 import copy
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,10 +21,11 @@ PLURALS = {
 
 @dataclass(slots=True)
 class FakeMeshApi:
-    """`refuse` may raise for a call before it is carried out."""
+    """`refuse` may raise for a call before it is carried out, and before that `under_way` is awaited for a write."""
 
     crds: bool = True
     refuse: Callable[[str, str], None] = lambda _method, _path: None
+    under_way: Callable[[], Awaitable[object]] | None = None
     objects: dict[str, Json] = field(default_factory=dict)
     """By path."""
     writes: list[tuple[str, str]] = field(default_factory=list)
@@ -83,6 +84,8 @@ class FakeMeshApi:
             self._check(method, path)
             return {"metadata": {"name": path.rpartition("/")[2], "uid": f"uid of {path.split('/')[-3]}"}}
         path, _, query = path.partition("?")
+        if self.under_way is not None:
+            await self.under_way()
         self.writes.append((method, path))
         self._check(method, path)
         if method == "DELETE":

@@ -32,10 +32,11 @@ ROUTE = {"http": [{"route": [{"destination": {"host": "proxy.other"}}]}]}
 class Harness:
     """A keeper with its Lease over an API in memory; time moves only by `advance`."""
 
-    def __init__(self, build: Build, settings: UpkeepSettings | None = None) -> None:
+    def __init__(self, build: Build, settings: UpkeepSettings | None = None, beside: "Harness | None" = None) -> None:
+        """`beside`: one whose cluster and time it shares."""
         self.build = build
-        self.api = FakeMeshApi()
-        self.time = Timeline()
+        self.api: FakeMeshApi = FakeMeshApi() if beside is None else beside.api
+        self.time: Timeline = Timeline() if beside is None else beside.time
         self.lease = Lease(
             self.api, "limpet", "lease", "me", clock=self.time.clock, now=self.time.now, sleep=self.time.sleep
         )

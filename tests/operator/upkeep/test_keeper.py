@@ -182,6 +182,41 @@ async def test_an_object_that_somebody_undoes_each_time_is_put_back_more_and_mor
     assert harness.found().reason == "Meshed"
 
 
+async def test_a_route_of_somebody_elses_that_comes_and_goes_with_ours_keeps_nobody_busy(harness: Harness) -> None:
+    def meddle(method: str, path: str) -> None:
+        if not path.endswith("virtualservices/limpet-gateway-a.example"):
+            return
+        loop = asyncio.get_running_loop()
+        if method == "PATCH":
+            loop.call_soon(harness.api.put, "VirtualService", "other", "theirs", {"hosts": [HOST], **ROUTE})
+        elif method == "DELETE":
+            loop.call_soon(harness.api.remove, path.replace("limpet/", "other/").rpartition("/")[0] + "/theirs")
+
+    harness.api.refuse = meddle
+    harness.provide(alpha=f"https://{HOST}/v1")
+    harness.start()
+    await harness.time.advance(600)
+    assert 4 < len(harness.api.writes) < 100
+
+
+async def test_two_releases_with_the_same_host_do_not_give_way_to_each_other_for_ever(
+    harness: Harness, build: Build
+) -> None:
+    other = Harness(build, UpkeepSettings(MeshGateway(namespace="second")), harness)
+    harness.api.under_way = lambda: harness.time.sleep(0.03)
+    try:
+        for each in (harness, other):
+            each.provide(alpha=f"https://{HOST}/v1")
+            each.start()
+        await harness.time.until(lambda: {each.found().reason for each in (harness, other)} == {"Meshed", "Conflicted"})
+        await harness.time.advance(10)
+        before = len(harness.api.writes)
+        await harness.time.advance(300)
+        assert len(harness.api.writes) == before
+    finally:
+        await other.end()
+
+
 async def test_a_route_of_somebody_elses_is_left_alone_and_ours_given_up_until_it_is_gone(harness: Harness) -> None:
     harness.provide(alpha=f"https://{HOST}/v1")
     harness.start()
