@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Final, Literal, TypeVar
 
 import typer
 
@@ -22,6 +22,9 @@ from limpet_operator.resources.provider import Provider
 from limpet_operator.sources.chosen_place import FromCluster, Kubeconfig, Namespaces, UnreadablePlaceError, chosen_place
 
 T = TypeVar("T")
+
+_EDGE_LABEL: Final = "istio=egressgateway"
+"""As Istio's own installation labels the pods."""
 
 mesh = typer.Typer(help="Objects that bring the requests of a service mesh to Limpet.", no_args_is_help=True)
 
@@ -75,8 +78,9 @@ def istio(
         ),
     ] = None,
     egress_gateway_label: Annotated[
-        str, typer.Option(metavar="NAME=VALUE", help="Label of its pods.")
-    ] = "istio=egressgateway",
+        str | None,
+        typer.Option(metavar="NAME=VALUE", help=f"Label of its pods.  [default: {_EDGE_LABEL}]", show_default=False),
+    ] = None,
     export_to: Annotated[
         list[str],
         typer.Option(
@@ -108,6 +112,9 @@ def istio(
     if gateway_tls_port == gateway_port:
         message = f"is {gateway_port}, like --gateway-port; a Service has another port for each"
         raise typer.BadParameter(message, param_hint="--gateway-tls-port")
+    if egress_gateway is None and egress_gateway_label is not None:
+        message = "is about an egress gateway: name that with --egress-gateway, too"
+        raise typer.BadParameter(message, param_hint="--egress-gateway-label")
     if sidecars and egress_gateway is not None:
         message = "belongs to mode egress: in mode sidecar applications' own sidecars reach the providers"
         raise typer.BadParameter(message, param_hint="--egress-gateway")
@@ -118,7 +125,7 @@ def istio(
         release=_checked(_name, release, "--release"),
         port=gateway_port,
         tls_port=gateway_tls_port,
-        egress=None if egress_gateway is None else _edge(egress_gateway, egress_gateway_label),
+        egress=None if egress_gateway is None else _edge(egress_gateway, egress_gateway_label or _EDGE_LABEL),
         # What leads to the clusters of mode sidecar is seen where they are.
         export_to=(*seen_by, *apps) or (EVERYWHERE,),
     )

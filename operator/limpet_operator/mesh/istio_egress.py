@@ -114,10 +114,12 @@ def _objects_of(host: MeshHost, gateway: MeshGateway) -> Iterator[IstioObject]:
 def _notes_of(host: MeshHost, gateway: MeshGateway) -> Iterator[str]:
     providers = ", ".join(host.providers)
     if gateway.egress is not None and host.providers and host.service is None and not leaves_by_gateway(host, gateway):
-        yield (
-            f"{host.name} ({providers}): the gateway's requests go there without {gateway.egress.name}, where each "
-            "host has one port of a kind, and an address none; name a host of its own for each port"
+        why = (
+            "which tells hosts by their names; give the address one"
+            if is_ip(host.name)
+            else "where each host has one port of a kind; give each port a host of its own"
         )
+        yield f"{host.name} ({providers}): the gateway's requests go there without {gateway.egress.name}, {why}"
     if host.providers and host.service is None and HTTP_PORT not in host.http_ports:
         yield (
             f"{host.name} ({providers}) has TLS at port {HTTP_PORT}: http:// requests of applications are not brought "

@@ -68,6 +68,7 @@ def test_where_the_gateway_is_decides_names_and_namespaces(directory: Path) -> N
         (("--providers", "x", "--export-to", "a/*"), "a/* is not a name"),
         (("--providers", "x", "--gateway-tls-port", "0"), "--gateway-tls-port"),
         (("--providers", "x", "--mode", "ambient"), "--mode"),
+        (("--providers", "x", "--egress-gateway-label", "istio=edge"), "name that with --egress-gateway, too"),
         (("--providers", "x", "--egress-gateway", "edge"), "write its name and namespace"),
         (("--providers", "x", "--egress-gateway", "a.b.c"), "write its name and namespace"),
         (("--providers", "x", "--egress-gateway", "a.b", "--egress-gateway-label", "istio"), "is no label"),

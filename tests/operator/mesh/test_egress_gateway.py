@@ -49,11 +49,19 @@ def test_plain_http_arrives_at_port_80_and_goes_on_to_the_providers(build: Build
     assert own["route"] == [{"destination": {"host": EDGE_HOST, "port": {"number": 80}}}]
 
 
-@pytest.mark.parametrize("urls", [("https://10.1.2.3/v1",), ("https://h.example/v1", "https://h.example:8443/v1")])
-def test_a_host_that_the_edge_cannot_tell_goes_directly_and_is_named(build: Build, urls: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("urls", "why"),
+    [
+        (("https://10.1.2.3/v1",), "which tells hosts by their names; give the address one"),
+        (("https://h.example/v1", "https://h.example:8443/v1"), "where each host has one port of a kind"),
+    ],
+)
+def test_a_host_that_the_edge_cannot_tell_goes_directly_and_is_named(
+    build: Build, urls: tuple[str, ...], why: str
+) -> None:
     found = written(*(provider(build, f"p{number}", url=url) for number, url in enumerate(urls)), gateway=EDGE)
     assert not [each for each in found.objects if each.kind == "Gateway"]
-    assert any("go there without istio-egressgateway" in note for note in found.notes)
+    assert any(f"go there without istio-egressgateway, {why}" in note for note in found.notes)
 
 
 def test_what_stays_in_the_mesh_does_not_leave_it(build: Build) -> None:
