@@ -89,7 +89,7 @@ def open_request(
         has_history=request.has_history,
         lasting_tokens=int(_lasting_bytes(request, text_bytes) / BYTES_PER_TOKEN),
     )
-    owner = identity.owner(secret, tenant)
+    owner = (identity.owner if head.client is None else identity.owner_by_name)(secret, tenant)
     tenant_name = owner.name if tenant else ""
     if api.kind != "conversation":
         return Opened(request, query, identified_by, snapshot.providers, "", head, body, tenant_name)
