@@ -23,8 +23,8 @@ from limpet_operator.upkeep.steps import IstioKey
 
 _log = logging.getLogger(__name__)
 
-_UNDECLARED: Final = "field not declared in schema"
-"""What an API server says, with 500 and not with 400, of a field that the CRD lacks."""
+_REFUSED: Final = ("field not declared in schema", "request is too large")
+"""What an API server says, with 500 and not with 400, of a field that the CRD lacks, and of more than etcd takes."""
 _OFTEN: Final = 3
 """After how many times it is said that somebody undoes what is written."""
 _MOST_REMOVED: Final = 4096
@@ -230,7 +230,7 @@ class IstioWrites:
 
 
 def _is_refusal(error: ApiError) -> bool:
-    return not error.is_transient or _UNDECLARED in str(error)
+    return not error.is_transient or any(each in str(error) for each in _REFUSED)
 
 
 def _outcome(error: ApiError) -> str:

@@ -310,15 +310,22 @@ async def test_what_is_refused_is_told_and_tried_again(
     assert harness.found().reason == "Meshed"
 
 
-async def test_a_field_that_old_crds_lack_is_told_in_the_servers_words(harness: Harness) -> None:
+@pytest.mark.parametrize(
+    "words",
+    [
+        "failed to create typed patch object: .spec.exportTo: field not declared in schema",
+        "etcdserver: request is too large",
+    ],
+)
+async def test_a_refusal_that_says_500_is_told_in_the_servers_words(harness: Harness, words: str) -> None:
     def refuse(method: str, _path: str) -> None:
         if method == "PATCH":
-            raise ApiError(500, "failed to create typed patch object: .spec.exportTo: field not declared in schema")
+            raise ApiError(500, words)
 
     harness.api.refuse = refuse
     harness.provide(alpha=f"https://{HOST}/v1")
     harness.start()
-    assert ".spec.exportTo: field not declared in schema" in (await harness.until_found("NotTaken")).message
+    assert words in (await harness.until_found("NotTaken")).message
 
 
 async def test_rights_to_read_that_are_missing_are_named(harness: Harness) -> None:
