@@ -1,6 +1,7 @@
 """Reads a certificate by showing it to a client that trusts it: what that client takes, others can take."""
 
 import os
+import re
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,20 +13,21 @@ from limpet_operator.resources.serving_certificate import CertificateError, Serv
 
 _TURNS: Final = 6
 """Of both sides in a handshake; TLS 1.3 needs three."""
-_BEGIN: Final = b"-----BEGIN CERTIFICATE-----"
-_END: Final = "-----END CERTIFICATE-----"
+_CERTIFICATE: Final = re.compile(rb"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----")
 _NO_PASSWORD: Final = b"-"
 """Without any, OpenSSL would ask at a terminal."""
 
 
 def read_serving_certificate(chain: bytes, key: bytes) -> ServingCertificate:
     """The chain, leaf first, and its key, both in PEM. Raises CertificateError."""
-    if _BEGIN not in chain:
+    certificates = _CERTIFICATE.findall(chain)
+    if not certificates:
         raise CertificateError("tls.crt holds no certificate in PEM")
     if b"PRIVATE KEY-----" not in key:
         raise CertificateError("tls.key holds no private key in PEM")
-    text = chain.decode("ascii", errors="replace")
-    shown = _shown(_server(chain, key), _client(text.partition(_END)[0] + _END))
+    # Nothing else that is there, such as a comment or a key, is shown to anybody.
+    leaf, text = certificates[0].decode(), "".join(f"{each.decode()}\n" for each in certificates)
+    shown = _shown(_server(text.encode(), key), _client(leaf))
     names = tuple(name for kind, name in shown.get("subjectAltName", ()) if kind == "DNS")
     if not names:
         raise CertificateError(
@@ -80,7 +82,10 @@ def _shown(server: ssl.SSLContext, client: ssl.SSLContext) -> dict[str, Any]:
                 raise CertificateError(f"clients do not take its certificate: {error.verify_message}") from error
             except ssl.SSLError as error:
                 raise CertificateError(f"no TLS is possible with it: {_words(error)}") from error
-    return dict(sides[0].getpeercert() or {})
+    try:
+        return dict(sides[0].getpeercert() or {})
+    except ValueError as error:
+        raise CertificateError(f"tls.crt can't be read: {error}") from error
 
 
 @contextmanager

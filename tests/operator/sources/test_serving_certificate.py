@@ -1,5 +1,7 @@
 """What is read of a certificate for clients, and what a person is told of one that they would refuse."""
 
+import ssl
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,6 +10,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from hypothesis import given
+from hypothesis import strategies as st
 
 from limpet_operator.resources.serving_certificate import CertificateError, certified
 from limpet_operator.sources.serving_certificate import read_serving_certificate
@@ -50,6 +54,18 @@ def test_names_and_end_are_read_and_the_whole_chain_is_kept() -> None:
 GOOD, OTHER = issued("a.example"), issued("a.example")
 
 
+def unreadable() -> bytes:
+    """A certificate whose name is no text."""
+    der = ssl.PEM_cert_to_DER_cert(GOOD[0].decode())
+    assert b"a.example" in der
+    return ssl.DER_cert_to_PEM_cert(der.replace(b"a.example", b"a.\xa5xample")).encode()
+
+
+def test_what_else_is_in_the_file_is_passed_over_and_shown_to_nobody() -> None:
+    found = read_serving_certificate("# für Müller\n".encode() + GOOD[1] + GOOD[0] + b"\xff\n", GOOD[1])
+    assert (found.names, found.chain_pem.encode()) == (("a.example",), GOOD[0])
+
+
 @pytest.mark.parametrize(
     ("chain", "key", "message"),
     [
@@ -62,6 +78,8 @@ GOOD, OTHER = issued("a.example"), issued("a.example")
         (*issued("a.example", begins=NOW + timedelta(hours=1)), "clients do not take its certificate: .*not yet valid"),
         (*issued("a.example", for_clients=True), "clients do not take its certificate: .*purpose"),
         (*issued(), "has no DNS names"),
+        (GOOD[0].replace(b"\nM", "\nÄM".encode()), GOOD[1], "holds no certificate in PEM"),
+        (unreadable(), GOOD[1], "tls.crt can't be read: .*can't decode"),
         (*issued("a.example", password="long"), "is encrypted; put it in without a password"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -85,3 +103,14 @@ def test_what_clients_would_refuse_is_named(chain: bytes, key: bytes, message: s
 )
 def test_names_hold_as_for_clients(name: str, host: str, holds: bool) -> None:
     assert certified([name], host) is holds
+
+
+@given(st.data())
+def test_what_is_broken_anyhow_is_named(data: st.DataObject) -> None:
+    broken = [bytearray(each) for each in GOOD]
+    for _ in range(data.draw(st.integers(1, 4))):
+        text = broken[data.draw(st.integers(0, 1))]
+        start = data.draw(st.integers(0, len(text)))
+        text[start : start + data.draw(st.integers(0, 40))] = data.draw(st.binary(max_size=5))
+    with suppress(CertificateError):
+        assert read_serving_certificate(bytes(broken[0]), bytes(broken[1])).names
