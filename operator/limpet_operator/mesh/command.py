@@ -8,7 +8,7 @@ import typer
 
 from limpet_operator.mesh.conflicts import Settled, settled
 from limpet_operator.mesh.gateway import EVERYWHERE, EgressGateway, MeshGateway
-from limpet_operator.mesh.hosts import parse_host
+from limpet_operator.mesh.hosts import in_cluster, parse_host
 from limpet_operator.mesh.istio_egress import egress_objects
 from limpet_operator.mesh.istio_object import MeshObjects
 from limpet_operator.mesh.istio_sidecar import SidecarMesh, sidecar_objects
@@ -133,6 +133,9 @@ def istio(
         message = f"{gateway.namespace} is the gateway's own, whose pods would ask themselves; name others"
         raise typer.BadParameter(message, param_hint="--app-namespace")
     hosts = tuple(dict.fromkeys(_checked(parse_host, each, "--host") for each in host))
+    if own := [each for each in hosts if in_cluster(each, gateway.namespace, gateway.cluster_domain) == gateway.host]:
+        message = f"{own[0]} is the gateway's own Service, which applications may call as it is; leave it out"
+        raise typer.BadParameter(message, param_hint="--host")
     meant = tuple(dict.fromkeys((*apps, *(each for each in seen_by if each != EVERYWHERE))))
     try:
         found = of_files(place, _tell) if isinstance(place, Path) else of_cluster(place, meant, _tell, filters=sidecars)

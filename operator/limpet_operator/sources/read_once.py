@@ -78,6 +78,8 @@ async def answer_of(
 def _advice(error: ApiError, kind: str, namespace: str | None) -> str:
     if error.status == HTTPStatus.NOT_FOUND:
         return f"the cluster knows no {kind}s; is it the right one? If so: {APPLY}"
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        return f"{error}; the kubeconfig's account is unknown or its credential has expired: sign in again"
     if error.status == HTTPStatus.FORBIDDEN and namespace is None:
         return f"{error}; name the namespaces that you may read with --namespace"
     if error.status == HTTPStatus.FORBIDDEN:

@@ -63,6 +63,8 @@ def test_where_the_gateway_is_decides_names_and_namespaces(directory: Path) -> N
         (("--providers", "x", "--kubeconfig", "a"), "is about a cluster: give --from-cluster"),
         (("--providers", "x", "--host", "*.internal"), "is a pattern; name each host"),
         (("--providers", "x", "--host", "http://a"), "is not a host name"),
+        (("--providers", "x", "--host", "limpet-gateway"), "is the gateway's own Service"),
+        (("--providers", "x", "--host", "limpet-gateway.limpet.svc.cluster.local"), "is the gateway's own Service"),
         (("--providers", "x", "--gateway-namespace", "A"), "A is not a name"),
         (("--providers", "x", "--release", "a.b"), "a.b is not a name"),
         (("--providers", "x", "--export-to", "a/*"), "a/* is not a name"),

@@ -47,6 +47,11 @@ async def test_some_namespaces(build: Build) -> None:
     ("error", "namespaces", "words"),
     [
         (ApiError(404, "nothing there"), (), "knows no Providers; is it the right one"),
+        (
+            ApiError(401, "Unauthorized"),
+            (),
+            "Unauthorized; the kubeconfig's account is unknown or its credential has expired",
+        ),
         (ApiError(403, "you may not"), (), "you may not; name the namespaces that you may read with --namespace"),
         (ApiError(403, "you may not"), ("a",), "you may not; your account needs the right to list providers there"),
         (ApiError(None, "the Kubernetes API does not answer"), (), "the Kubernetes API does not answer"),
