@@ -83,6 +83,11 @@ class MeshGateway:
         return f"{self._full_name}-operator.{self.namespace}.svc"
 
     @property
+    def own_hosts(self) -> frozenset[str]:
+        """The whole DNS names of Services that are Limpet's own."""
+        return frozenset((self.host, self.workers_host, f"{self.operator_host}.{self.cluster_domain}"))
+
+    @property
     def label(self) -> str:
         """What it is called in the label of all that is written for it."""
         return shortened(f"{self.namespace}.{self.name}", _LONGEST_LABEL)

@@ -43,10 +43,8 @@ def egress_objects(
     objects: list[IstioObject] = []
     notes: list[str] = []
     for host in mesh_hosts(providers, hosts, gateway):
-        if is_provider_host(host.mesh_name):
-            notes.append(
-                f"{host.name} ({', '.join(host.providers)}) is the name of a Provider's cluster; it is left out"
-            )
+        if is_limpets_own(host, gateway):
+            notes.append(f"{host.name} ({', '.join(host.providers)}) is a name of Limpet's own; it is left out")
             continue
         if not is_ip(host.name) and not is_host_name(host.mesh_name):
             notes.append(f"{host.name} ({', '.join(host.providers)}) is not a name that a mesh takes; it is left out")
@@ -55,6 +53,11 @@ def egress_objects(
         notes += _notes_of(host, gateway)
     objects += _proxies(providers, gateway, proxies or ProxySettings())
     return MeshObjects(tuple(objects), tuple(notes))
+
+
+def is_limpets_own(host: MeshHost, gateway: MeshGateway) -> bool:
+    """Whether it is a Service of the release, or stands for the cluster of a Provider: nobody may route these anew."""
+    return host.mesh_name in gateway.own_hosts or is_provider_host(host.mesh_name)
 
 
 def mesh_hosts(providers: Iterable[Provider], hosts: Sequence[str], gateway: MeshGateway) -> list[MeshHost]:

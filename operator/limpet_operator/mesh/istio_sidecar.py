@@ -9,14 +9,13 @@ from typing import Any, Final
 
 from limpet_extproc.contract.host_port import HostPort
 from limpet_operator.mesh.gateway import MeshGateway
-from limpet_operator.mesh.istio_egress import egress_objects, mesh_hosts
+from limpet_operator.mesh.istio_egress import egress_objects, is_limpets_own, mesh_hosts
 from limpet_operator.mesh.istio_object import IstioObject, MeshObjects, istio_object
 from limpet_operator.mesh.provider_clusters import (
     CLUSTER_NAMES,
     certified_name,
     cluster_name,
     cluster_objects,
-    is_provider_host,
     provider_host,
 )
 from limpet_operator.planning.plan import PlannedProvider
@@ -91,7 +90,7 @@ def sidecar_objects(
         f"{host.mesh_name}:{port}"
         for host in mesh_hosts(specs, hosts, gateway)
         for port in host.http_ports
-        if not is_ip(host.name) and not is_provider_host(host.mesh_name) and host.mesh_name not in routed_by_others
+        if not is_ip(host.name) and not is_limpets_own(host, gateway) and host.mesh_name not in routed_by_others
     ]
     reached = [provider for provider in providers if provider.served and proxy_of(provider, envoy) is None]
     notes = [

@@ -244,3 +244,12 @@ def test_names_of_objects_are_names_however_long_the_host_is(build: Build) -> No
 )
 def test_the_service_has_the_name_that_the_chart_gives_it(release: str, name: str) -> None:
     assert MeshGateway(release=release).name == name
+
+
+@pytest.mark.parametrize(
+    "host", ["limpet-gateway.limpet.svc", "limpet-workers", "limpet-operator.limpet.svc.cluster.local"]
+)
+def test_a_provider_does_not_route_limpets_own_services_anew(build: Build, host: str) -> None:
+    found = egress_objects([provider(build, url=f"http://{host}/v1/chat")], (), GATEWAY)
+    assert found.objects == ()
+    assert found.notes == (f"{host} (deepseek) is a name of Limpet's own; it is left out",)

@@ -224,4 +224,4 @@ def test_a_provider_at_the_cluster_of_another_is_left_out(build: Build) -> None:
     found = written(one, evil)
     assert [each.kind for each in found.objects if DEEPSEEK in each.spec.get("hosts", ())] == ["ServiceEntry"]
     assert f"{DEEPSEEK}:80" not in str([each.spec for each in found.objects])
-    assert [note for note in found.notes if "is the name of a Provider's cluster; it is left out" in note]
+    assert [note for note in found.notes if "is a name of Limpet's own; it is left out" in note]
