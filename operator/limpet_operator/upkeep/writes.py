@@ -23,7 +23,7 @@ from limpet_operator.upkeep.steps import IstioKey
 
 _log = logging.getLogger(__name__)
 
-_REFUSED: Final = ("field not declared in schema", "request is too large")
+_REFUSED: Final = ("field not declared in schema", "request is too large", "send message larger than max")
 """What an API server says, with 500 and not with 400, of a field that the CRD lacks, and of more than etcd takes."""
 _OFTEN: Final = 3
 """After how many times it is said that somebody undoes what is written."""

@@ -315,6 +315,7 @@ async def test_what_is_refused_is_told_and_tried_again(
     [
         "failed to create typed patch object: .spec.exportTo: field not declared in schema",
         "etcdserver: request is too large",
+        "rpc error: code = ResourceExhausted desc = trying to send message larger than max (2368654 vs. 2097152)",
     ],
 )
 async def test_a_refusal_that_says_500_is_told_in_the_servers_words(harness: Harness, words: str) -> None:
