@@ -187,7 +187,7 @@ def _conditions(found: Json) -> list[Json]:
 def _prepare(assets: EnvoyGatewayAssets, server: ApiServer) -> None:
     """Its CRDs, its namespace and, as its chart's job does, its certificates."""
     server.kubectl("apply", "--server-side", "--filename", str(assets.crds)).ok()
-    server.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all").ok()
+    server.wait_established()
     server.kubectl("create", "namespace", SYSTEM).ok()
     environment = {**os.environ, "KUBECONFIG": str(server.kubeconfig), "ENVOY_GATEWAY_NAMESPACE": SYSTEM}
     command = [str(assets.program), "certgen", "--disable-topology-injector"]

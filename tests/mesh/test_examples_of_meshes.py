@@ -22,7 +22,7 @@ def with_all_crds(apiserver: ApiServer) -> ApiServer:
     istio, envoy_gateway = mesh_assets.find(os.environ), mesh_assets.find_envoy_gateway(os.environ)
     for crds in (istio.istio_crds, envoy_gateway.crds):
         apiserver.kubectl("apply", "--server-side", "--filename", str(crds)).ok()
-    apiserver.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all").ok()
+    apiserver.wait_established()
     apiserver.kubectl("create", "namespace", "limpet")
     return apiserver
 

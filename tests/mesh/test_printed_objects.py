@@ -50,7 +50,7 @@ def with_crds(apiserver: ApiServer) -> ApiServer:
     """The API server, which knows Istio's kinds."""
     crds = str(mesh_assets.find(os.environ).istio_crds)
     apiserver.kubectl("apply", "--server-side", "--filename", crds).ok()
-    apiserver.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all").ok()
+    apiserver.wait_established()
     return apiserver
 
 
@@ -72,7 +72,7 @@ def old(tmp_path: Path) -> Iterator[ApiServer]:
         server.install_crds()
         text = json.dumps({"apiVersion": "v1", "kind": "List", "items": wanted})
         server.kubectl("apply", "--server-side", "--filename", "-", input=text).ok()
-        server.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all").ok()
+        server.wait_established()
         yield server
 
 

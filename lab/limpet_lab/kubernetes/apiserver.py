@@ -160,6 +160,17 @@ class ApiServer:
 
     # Its use.
 
+    def wait_established(self) -> None:
+        """Wait until all CRDs are served. Raises UnexpectedResultError."""
+        deadline_s = time.monotonic() + _READY_S
+        while True:
+            done = self.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
+            # kubectl does not wait for a CRD that is so new that it has no conditions at all.
+            if "accessor error" not in done.err or time.monotonic() > deadline_s:
+                break
+            time.sleep(0.2)
+        done.ok()
+
     def kubectl(self, *arguments: str, input: str | None = None, kubeconfig: Path | None = None) -> KubectlResult:  # noqa: A002
         """Run kubectl, as the administrator unless a kubeconfig says otherwise."""
         done = subprocess.run(  # noqa: S603 - the caller's own arguments

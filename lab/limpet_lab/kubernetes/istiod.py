@@ -57,7 +57,7 @@ class Istiod:
         `advertise` is its address for sidecars; `mesh` goes over the mesh's settings; `bound` is Program's.
         """
         server.kubectl("apply", "--server-side", "--filename", str(assets.istio_crds)).ok()
-        server.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all").ok()
+        server.wait_established()
         server.kubectl("create", "namespace", SYSTEM).ok()
         settings = directory / "mesh.yaml"
         settings.write_text(yaml.safe_dump({**_MESH, **(mesh or {})}))

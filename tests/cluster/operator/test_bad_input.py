@@ -99,7 +99,7 @@ def store_past_validation(server: ApiServer) -> None:
         anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
         lax["spec"]["versions"][0]["schema"] = {"openAPIV3Schema": anything}
         server.kubectl("apply", "--server-side", "-f", "-", input=yaml.safe_dump(lax)).ok()
-    server.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all").ok()
+    server.wait_established()
     deadline = time.monotonic() + PATIENCE_S
     while (result := server.apply(*STORED_PAST_VALIDATION)).status:  # the schema takes a moment to be in force
         assert time.monotonic() < deadline, result.err
