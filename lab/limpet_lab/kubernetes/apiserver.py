@@ -204,7 +204,7 @@ class ApiServer:
         """Apply them as documented, and wait until the API serves them."""
         text = json.dumps({"apiVersion": "v1", "kind": "List", "items": load_crds()})
         self.kubectl("apply", "--server-side", "--filename", "-", input=text).ok()
-        self.kubectl("wait", "--for=condition=Established", "--timeout=60s", "--filename", "-", input=text).ok()
+        self.wait_established()
 
     def namespace(self, prefix: str = "test") -> str:
         """Create a namespace; returns its name."""

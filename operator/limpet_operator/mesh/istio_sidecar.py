@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from limpet_extproc.contract.host_port import HostPort
 from limpet_operator.mesh.gateway import MeshGateway
+from limpet_operator.mesh.hosts import is_loopback
 from limpet_operator.mesh.istio_egress import egress_objects, is_limpets_own, mesh_hosts
 from limpet_operator.mesh.istio_object import IstioObject, MeshObjects, istio_object
 from limpet_operator.mesh.provider_clusters import (
@@ -92,12 +93,9 @@ def sidecar_objects(
         for port in host.http_ports
         if not is_ip(host.name) and not is_limpets_own(host, gateway) and host.mesh_name not in routed_by_others
     ]
-    reached = [provider for provider in providers if provider.served and proxy_of(provider, envoy) is None]
-    notes = [
-        f"{provider.name} is reached through a proxy, which sidecars can't use: the gateway serves its requests"
-        for provider in providers
-        if provider.served and provider not in reached
-    ]
+    left = {each.name: why for each in providers if each.served and (why := _left_to_gateway(each, envoy))}
+    reached = [provider for provider in providers if provider.served and provider.name not in left]
+    notes = [f"{name} is {why}: the gateway serves its requests" for name, why in left.items()]
     objects = [*egress.objects, _workers_rule(gateway)]
     for provider in reached:
         objects += cluster_objects(provider, gateway)
@@ -110,6 +108,15 @@ def sidecar_objects(
     for namespace in sidecars.app_namespaces if virtual_hosts else ():
         objects += (_routes(each, virtual_hosts, gateway, namespace, envoy) for each in reached)
     return MeshObjects(tuple(objects), (*egress.notes, *notes))
+
+
+def _left_to_gateway(provider: PlannedProvider, envoy: EnvoySettings) -> str:
+    """Why sidecars can't ask this provider themselves; empty: they can."""
+    if proxy_of(provider, envoy) is not None:
+        return "reached through a proxy, which sidecars can't use"
+    if is_loopback(provider.spec.url.host):
+        return f"at {provider.spec.url.host}, which is the application's own pod for a sidecar"
+    return ""
 
 
 def _workers_rule(gateway: MeshGateway) -> IstioObject:

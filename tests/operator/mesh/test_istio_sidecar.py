@@ -188,6 +188,13 @@ def test_a_provider_behind_a_proxy_is_left_to_the_gateway(build: Build) -> None:
     )
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
+def test_a_provider_in_the_gateways_own_pod_is_left_to_the_gateway(build: Build, host: str) -> None:
+    found = written(planned(build, url=f"http://{host}:8080/v1"), planned(build, "b"))
+    assert [each.name for each in found.objects if "deepseek.team" in each.name] == []
+    assert "which is the application's own pod for a sidecar: the gateway serves its requests" in found.notes[-1]
+
+
 def test_of_a_host_that_somebody_else_routes_no_sidecar_asks(build: Build) -> None:
     found = written(
         planned(build, url="https://h.example/v1"), hosts=("llm.internal",), routed_by_others=("h.example",)
