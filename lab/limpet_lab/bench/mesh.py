@@ -45,6 +45,8 @@ from limpet_operator.serve.token_review import Workload
 TARGETS: Final = ("direct", "header_mode", "sidecar")
 MOST: Final = 1.5
 """Times what header mode adds."""
+_MOST_LEFT: Final = 0.001
+"""Of the sidecar's requests, that workers were too slow to decide: more would flatter the figures."""
 _SIZE: Final = "12KB"
 _WARM_UP_S: Final = 1
 
@@ -90,7 +92,7 @@ async def _run(wrk: str, rounds: int, seconds: int) -> dict[str, Any]:
                 for target in (*TARGETS[turn:], *TARGETS[:turn]):
                     runs[target].append(await run(wrk, urls[target], Load(bodies, CONVERSATIONS, 1, seconds)))
             sent, asked = await _sent(gateway) - before, sum(each.requests for each in runs["sidecar"])
-    if sent < asked:
+    if asked - sent > asked * _MOST_LEFT:
         raise NotMeasuredError(f"the sidecar left {asked - sent} of {asked} requests to the gateway")
     machine = {"cores": os.cpu_count(), "python": platform.python_version(), "rounds": rounds, "seconds": seconds}
     return {**report(runs), "machine": machine}
