@@ -1,23 +1,12 @@
 """How a conversation is recognised: the ladder in its order, and what a key depends on."""
 
-import hmac
-
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet_extproc.contract.envoy import READ_HEADERS, SESSION_HEADERS
 from limpet_extproc.dialects.port import ParsedRequest
-from limpet_extproc.request.identity import (
-    KEY_BYTES,
-    MAX_SESSION_CHARS,
-    conversation,
-    key,
-    owner,
-    owner_by_name,
-    tenant,
-)
+from limpet_extproc.request.identity import KEY_BYTES, MAX_SESSION_CHARS, conversation, key, tenant
 
 EVERYTHING = {
     "x-mine": "mine",
@@ -143,14 +132,6 @@ def test_two_keys_are_equal_exactly_when_everything_they_stand_for_is(
     one: tuple[bytes, str, str, str, bytes], other: tuple[bytes, str, str, str, bytes]
 ) -> None:
     assert (key(b"secret", *one) == key(b"secret", *other)) == (one == other)
-
-
-@given(st.binary(max_size=200), st.binary(max_size=300))
-def test_what_says_whose_a_request_is_is_an_hmac_under_the_installations_secret(secret: bytes, client: bytes) -> None:
-    digest = hmac.digest(secret, msgspec.msgpack.encode(("owner", client)), "sha256")
-    found = owner(secret, client)
-    assert found == owner_by_name(secret, client)
-    assert (bytes.fromhex(found.name), found.secret) == (digest[:8], digest[8:])
 
 
 def test_parts_cannot_run_into_each_other() -> None:
