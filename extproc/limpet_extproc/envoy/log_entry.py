@@ -104,6 +104,16 @@ def times_of(common: Common, *, streamed: bool) -> EntryTimes:
     )
 
 
+def ended_at_s(common: Common) -> float | None:
+    """When the request ended, as Unix time by Envoy's clock, or was when it had an entry before its end.
+
+    None: the entry does not say.
+    """
+    if not common.HasField("start_time"):
+        return None
+    return in_seconds(common.start_time) + in_seconds(common.duration)
+
+
 def record_of(common: Common) -> Record | None:
     """The record of the decision; None if there was none, or another version wrote it."""
     noted = common.metadata.filter_metadata
@@ -288,7 +298,7 @@ def client_waited_s(times: EntryTimes) -> float:
 
 
 def in_seconds(duration: Any) -> float:
-    """A duration of an entry."""
+    """A duration of an entry, or a time."""
     found: float = duration.seconds + duration.nanos / 1e9
     return found
 

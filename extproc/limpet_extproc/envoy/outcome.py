@@ -6,6 +6,7 @@ the first attempt has an entry while its answer still comes, so that a long one 
 """
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
@@ -119,8 +120,12 @@ class Outcomes:
         verbose: Verbose | None = None,
         spending: Spender = _NO_LEDGER,
         tell: Tell | None = None,
+        envoy_clock: Callable[[], float] = time.time,
     ) -> None:
-        """`always_reports_usage`: whether every whole answer of a provider carries its usage."""
+        """`always_reports_usage`: whether every whole answer of a provider carries its usage.
+
+        `envoy_clock`: the machine's time, by which Envoy says when a request began; unlike `clock` it may jump.
+        """
         self._remembering = Remembering(memory, heads, caches, clock)
         self._pins = pins
         self._tracker = tracker
@@ -134,6 +139,7 @@ class Outcomes:
         self._verbose = verbose
         self._spending = spending
         self._tell = tell
+        self._envoy_clock = envoy_clock
         self._shows = verbose is not None or tell is not None
         self._counted: dict[RequestName, frozenset[str]] = {}
         """By request under way: the providers whose failure at it is counted already."""
@@ -150,7 +156,12 @@ class Outcomes:
                 _log.warning("a message of the access log could not be read; its entries are lost")
                 self._metrics.failures.inc()
                 continue
-            for entry in message.http_logs.log_entry:
+            entries = message.http_logs.log_entry
+            if names is not None:
+                self._metrics.access_log.taken_of_sidecar(len(entries))
+            elif entries:
+                self._metrics.access_log.taken(len(entries), self._delay_s(entries[0].common_properties))
+            for entry in entries:
                 try:
                     if names is not None:
                         _with_our_name(entry, names)
@@ -160,6 +171,11 @@ class Outcomes:
                     self._metrics.failures.inc()
             self._spending.settle()
         return b""
+
+    def _delay_s(self, oldest: Common) -> float | None:
+        """How long ago a request ended; None if that is not known."""
+        ended_s = log_entry.ended_at_s(oldest)
+        return None if ended_s is None else max(0.0, self._envoy_clock() - ended_s)
 
     def _learn_from(self, entry: Entry, *, read: bool) -> None:
         """`read`: its answer has been read for what it reports."""

@@ -39,6 +39,7 @@ from limpet_extproc.process.first_of import first_of
 from limpet_extproc.process.health_hooks import health_hooks
 from limpet_extproc.process.ledger_writer import ledger_writer
 from limpet_extproc.process.local_http import Response, Routes, serve_http
+from limpet_extproc.process.loop_lag import watch_loop
 from limpet_extproc.process.memory_key import read_memory_key
 from limpet_extproc.process.price_hours import PriceHours
 from limpet_extproc.process.probe_ledger import CountedProbes
@@ -210,6 +211,7 @@ class Worker:
                 translating = translator_listener(socket_of_translator)
             turning = asyncio.create_task(self._turn())
             beside = [
+                asyncio.create_task(watch_loop(self.metrics.loop_lag.add)),
                 asyncio.create_task(self._ledger.run()),
                 asyncio.create_task(self._spend.run(lambda: self._snapshot.clients.budgets)),
             ]

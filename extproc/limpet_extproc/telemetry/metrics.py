@@ -6,6 +6,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from limpet_extproc.telemetry.access_log_metrics import AccessLogMetrics
 from limpet_extproc.telemetry.activity_metrics import ActivityMetrics
 from limpet_extproc.telemetry.answer_times import AnswerTimes
 from limpet_extproc.telemetry.collectors import Count, Spread
@@ -15,6 +16,7 @@ from limpet_extproc.telemetry.price_metrics import PriceMetrics
 from limpet_extproc.telemetry.speed_metrics import SpeedMetrics
 
 _ADDED_SECONDS: Final = (0.0001, 0.0002, 0.0003, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25, 1.0)
+_LOOP_LAG_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 _COUNTS: Final[Mapping[str, tuple[str, list[str]]]] = {
@@ -114,6 +116,14 @@ class WorkerMetrics:
             _ADDED_SECONDS,
             registry,
         )
+        self.loop_lag = Spread(
+            "limpet_event_loop_lag_seconds",
+            "Seconds by which the worker's event loop is late: it was busy, or had no processor.",
+            (),
+            _LOOP_LAG_S,
+            registry,
+        )
+        self.access_log = AccessLogMetrics(registry)
         self.failures = Counter(
             "limpet_extproc_failures",
             "Requests and log entries that an error in Limpet left undecided or unused.",

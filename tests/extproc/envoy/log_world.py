@@ -162,6 +162,7 @@ class World:
             lambda: NOW,
             lambda provider: provider == "reporting",
             self._show,
+            envoy_clock=lambda: self.now_s,
         )
 
     def _changed(self, change: HealthChange) -> None:
