@@ -8,7 +8,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 from limpet_extproc.contract.apis import DialectName
 from limpet_operator.planning import window_overlap
@@ -45,17 +45,23 @@ class PatternInput:
     served: "ModelNames"
 
 
+@dataclass(frozen=True, slots=True)
 class ModelNames:
     """Model names, of which there may be thousands, in an index for patterns."""
 
-    def __init__(self, names: Iterable[str]) -> None:
-        self._sorted = sorted(names)
+    names: tuple[str, ...]
+    """Sorted."""
+
+    @classmethod
+    def of(cls, names: Iterable[str]) -> Self:
+        """These, in any order."""
+        return cls(tuple(sorted(names)))
 
     def match(self, pattern: str) -> bool:
         """Whether one of them equals the pattern, or begins with it if it ends with `*`."""
         beginning = pattern.removesuffix("*")
-        place = bisect_left(self._sorted, beginning)
-        found = self._sorted[place] if place < len(self._sorted) else None
+        place = bisect_left(self.names, beginning)
+        found = self.names[place] if place < len(self.names) else None
         return found is not None and (found.startswith(beginning) if pattern.endswith("*") else found == pattern)
 
 

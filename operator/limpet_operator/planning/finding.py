@@ -3,6 +3,7 @@
 Every reason that a condition can have is listed here, and explained in docs/conditions.md.
 """
 
+from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 Truth = Literal["True", "False", "Unknown"]
@@ -121,3 +122,18 @@ def unresolved(reason: ResolvedRefsReason, message: str) -> Finding:
 def no_effect(reason: EffectiveReason, message: str) -> Finding:
     """A part of the object changes nothing; the rest of it is used."""
     return Finding("Effective", "False", reason, message)
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectFindings:
+    """What planning found about one object."""
+
+    accepted: Finding = ACCEPTED
+    resolved_refs: Finding = RESOLVED
+    notes: tuple[Finding, ...] = ()
+    """Parts of it that have no effect; nothing is wrong with the object."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is nothing to do."""
+        return self.accepted.ok and self.resolved_refs.ok

@@ -7,6 +7,7 @@ the same object in the next plan, so the publisher can compare by `is` and send 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Final, NamedTuple
 
 import msgspec
@@ -14,10 +15,11 @@ import msgspec
 from limpet_extproc.contract.catalog import Policy
 from limpet_extproc.contract.client_keys import ClientKey
 from limpet_operator.planning import checks, effects, provider_checks
+from limpet_operator.planning.checking import Checked, Checking
 from limpet_operator.planning.checks import PolicyInput, PricingInput, ProbeInput, first_failure
 from limpet_operator.planning.client_keys import planned_clients
 from limpet_operator.planning.effects import ModelNames, PatternInput, all_findings
-from limpet_operator.planning.finding import ACCEPTED, RESOLVED, Finding, not_accepted
+from limpet_operator.planning.finding import ACCEPTED, RESOLVED, Finding, ObjectFindings, not_accepted
 from limpet_operator.planning.probe_targets import PlannedProbe, probe_targets
 from limpet_operator.planning.provider_checks import ProviderInput
 from limpet_operator.planning.selection import NamespaceProviders
@@ -30,21 +32,6 @@ from limpet_operator.resources.provider import EnvVar, Provider, SecretKeyRef
 from limpet_operator.resources.secret import ConfigMapObject, SecretObject, SecretText
 from limpet_operator.resources.serving_certificate import ServingCertificate
 from limpet_operator.resources.stickypolicy import RoutingMode, StickyPolicy
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectFindings:
-    """What planning found about one object."""
-
-    accepted: Finding = ACCEPTED
-    resolved_refs: Finding = RESOLVED
-    notes: tuple[Finding, ...] = ()
-    """Parts of it that have no effect; nothing is wrong with the object."""
-
-    @property
-    def ok(self) -> bool:
-        """Whether there is nothing to do."""
-        return self.accepted.ok and self.resolved_refs.ok
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +84,10 @@ class Plan:
     """What clients of the gateway's port for TLS are shown; None: it has none, or it is closed."""
     built: Mapping[ObjectKey, BuiltProvider] = field(default_factory=dict, repr=False, compare=False)
     """By Provider, for the next plan, which reuses what was built from equal inputs."""
+    checked: Mapping[ObjectKey, Checked] = field(default_factory=dict, repr=False, compare=False)
+    """The same of Pricings, HealthProbes and StickyPolicies."""
+    model_names: Mapping[str | None, ModelNames] = field(default_factory=dict, repr=False, compare=False)
+    """Of the models that are served, by namespace; None: in all."""
 
 
 _FINE = ObjectFindings()
@@ -116,15 +107,15 @@ def plan(
     a laptop.
     """
     findings = {key: _invalid(invalid) for key, invalid in objects.invalid.items()}
-    prices = _prices(objects, findings)
     before = previous or Plan()
+    checking = Checking(before.checked, findings)
+    prices = _prices(objects, checking)
     built: dict[ObjectKey, BuiltProvider] = {}
     for spec in objects.of(Provider):
         subject = _gather(spec, objects, env)
         of_secrets = (subject.secret, subject.variable, dict(subject.header_secrets))
         inputs = (spec, *of_secrets, subject.ca, subject.ca_under_other_kind, prices.get(spec.key))
         reusable = before.built.get(spec.key)
-        # Unchanged inputs are mostly the same objects, and tuples compare by identity first: this is cheap.
         if reusable is not None and reusable.inputs == inputs:
             built[spec.key] = reusable
             findings[spec.key] = before.findings[spec.key]
@@ -137,16 +128,20 @@ def plan(
     clients = planned_clients(objects.of(SecretObject), keys_in)
     findings |= {key: ObjectFindings(finding) for key, finding in clients.findings.items()}
     providers = [each.planned for each in built.values() if each.planned is not None]
-    policies = _policies(objects, owner, findings, providers)
+    names = _ServedModels(providers, before.model_names)
+    policies = _policies(objects, owner, names, checking)
+    served = {key for key, each in built.items() if each.planned is not None}
     return Plan(
         providers=tuple(sorted(providers, key=lambda planned: planned.name)),
         policies=tuple(sticky.policy for sticky in policies),
         routing="Header" if any(sticky.routing == "Header" for sticky in policies) else "Metadata",
-        probes=tuple(_probes(objects, findings, {key for key, each in built.items() if each.planned is not None})),
+        probes=tuple(_probes(objects, served, checking)),
         findings=findings,
         client_keys=clients.keys,
         stale_at={each.key: each.stale_at for each in objects.of(Pricing) if each.stale_at is not None},
         built=built,
+        checked=checking.checked,
+        model_names=names.by_namespace,
     )
 
 
@@ -190,81 +185,97 @@ def _planned(subject: ProviderInput, prices: Mapping[str, ModelPrices]) -> Plann
     )
 
 
-def _prices(objects: Objects, findings: dict[ObjectKey, ObjectFindings]) -> Mapping[ObjectKey, dict[str, ModelPrices]]:
+def _prices(objects: Objects, checking: Checking) -> Mapping[ObjectKey, dict[str, ModelPrices]]:
     """The prices of each Provider by model. Of two Pricings for one model the first by name takes precedence."""
     prices: dict[ObjectKey, dict[str, ModelPrices]] = {}
     holders: dict[tuple[ObjectKey, str], ObjectKey] = {}
     for spec in objects.of(Pricing):
         target = ObjectKey("Provider", spec.key.namespace, spec.provider_ref)
         taken = {model: holder for model in spec.prices if (holder := holders.get((target, model)))}
-        subject = PricingInput(spec, objects.find(Provider, target), taken)
-        findings[spec.key] = _findings(
-            accepted=first_failure(checks.PRICING_ACCEPTED, subject) or effects.how_prices_are_read(spec),
-            refs=first_failure(checks.PRICING_REFERENCES, subject),
-            notes=all_findings(effects.PRICING_EFFECTS, spec),
-        )
+        inputs = spec, objects.find(Provider, target), taken
+        checking.of(spec.key, inputs, partial(_about_pricing, *inputs))
         for model, price in spec.prices.items():
             if holders.setdefault((target, model), spec.key) is spec.key:
                 prices.setdefault(target, {})[model] = price
     return prices
 
 
-def _policies(
-    objects: Objects,
-    owner: str | None,
-    findings: dict[ObjectKey, ObjectFindings],
-    providers: Iterable[PlannedProvider],
-) -> list[StickyPolicy]:
+def _about_pricing(
+    spec: Pricing, provider: Provider | Invalid | None, taken: Mapping[str, ObjectKey]
+) -> ObjectFindings:
+    subject = PricingInput(spec, provider, taken)
+    return _findings(
+        accepted=first_failure(checks.PRICING_ACCEPTED, subject) or effects.how_prices_are_read(spec),
+        refs=first_failure(checks.PRICING_REFERENCES, subject),
+        notes=all_findings(effects.PRICING_EFFECTS, spec),
+    )
+
+
+def _policies(objects: Objects, owner: str | None, names: "_ServedModels", checking: Checking) -> list[StickyPolicy]:
     """Those that are used: one with a pattern of an earlier one is left out, so its other patterns are free."""
     used: list[StickyPolicy] = []
-    names = _ServedModels(providers)
     holders: dict[tuple[str | None, str], ObjectKey] = {}
     for spec in objects.of(StickyPolicy):
         scope = None if owner in (None, spec.key.namespace) else spec.key.namespace
         taken = {pattern: holders[scope, pattern] for pattern in spec.policy.models if (scope, pattern) in holders}
-        subject = PolicyInput(spec, taken, owner=None if scope is None else owner)
-        failure = first_failure(checks.POLICY_ACCEPTED, subject)
-        notes = all_findings(effects.POLICY_EFFECTS, PatternInput(spec, names.of(scope)))
-        findings[spec.key] = _findings(accepted=failure, notes=notes)
-        if failure is None:
+        inputs = spec, taken, None if scope is None else owner, names.of(scope)
+        if checking.of(spec.key, inputs, partial(_about_policy, *inputs)).accepted.ok:
             used.append(replace(spec, policy=msgspec.structs.replace(spec.policy, namespace=scope)) if scope else spec)
             holders |= {(scope, pattern): spec.key for pattern in spec.policy.models}
     return used
 
 
-class _ServedModels:
-    """The names of the models that are served, collected on first use."""
+def _about_policy(
+    spec: StickyPolicy, taken: Mapping[str, ObjectKey], owner: str | None, names: ModelNames
+) -> ObjectFindings:
+    return _findings(
+        accepted=first_failure(checks.POLICY_ACCEPTED, PolicyInput(spec, taken, owner)),
+        notes=all_findings(effects.POLICY_EFFECTS, PatternInput(spec, names)),
+    )
 
-    def __init__(self, providers: Iterable[PlannedProvider]) -> None:
+
+class _ServedModels:
+    """The names of the models that are served, collected on first use; equal ones are the same object as before."""
+
+    def __init__(self, providers: Iterable[PlannedProvider], before: Mapping[str | None, ModelNames]) -> None:
         self._providers = providers
-        self._by_namespace: dict[str | None, ModelNames] = {}
+        self._before = before
+        self.by_namespace: dict[str | None, ModelNames] = {}
 
     def of(self, namespace: str | None) -> ModelNames:
         """Models of the providers of this namespace; None: of all."""
-        if namespace not in self._by_namespace:
-            self._by_namespace[namespace] = ModelNames(
+        if namespace not in self.by_namespace:
+            found = ModelNames.of(
                 model.name
                 for provider in self._providers
                 if provider.served and namespace in (None, provider.spec.key.namespace)
                 for model in provider.spec.models
             )
-        return self._by_namespace[namespace]
+            before = self._before.get(namespace)
+            self.by_namespace[namespace] = before if before is not None and before == found else found
+        return self.by_namespace[namespace]
 
 
-def _probes(
-    objects: Objects, findings: dict[ObjectKey, ObjectFindings], served: Collection[ObjectKey]
-) -> Iterable[PlannedProbe]:
+def _probes(objects: Objects, served: Collection[ObjectKey], checking: Checking) -> Iterable[PlannedProbe]:
     """Those that have somewhere to go: a Provider that can't be probed never keeps the others from it."""
     probes = objects.of(HealthProbe)
     namespaces = NamespaceProviders.by_namespace(objects, {probe.key.namespace for probe in probes})
     for spec in probes:
         providers = namespaces[spec.key.namespace]
-        subject = ProbeInput(spec, providers.by_name, providers.selected(spec))
-        failure = first_failure(checks.PROBE_REFERENCES, subject)
-        findings[spec.key] = _findings(refs=failure, notes=all_findings(effects.PROBE_EFFECTS, subject))
-        targets = probe_targets(spec, subject.selected, served)
+        selected = providers.selected(spec)
+        named = tuple(providers.by_name.get(name) for name in spec.provider_refs)
+        # A name that is missing is compared with all that there are.
+        inputs = spec, selected, named, tuple(providers.by_name) if None in named else ()
+        checking.of(spec.key, inputs, partial(_about_probe, ProbeInput(spec, providers.by_name, selected)))
+        targets = probe_targets(spec, selected, served)
         if targets:
             yield PlannedProbe(spec, targets)
+
+
+def _about_probe(subject: ProbeInput) -> ObjectFindings:
+    return _findings(
+        refs=first_failure(checks.PROBE_REFERENCES, subject), notes=all_findings(effects.PROBE_EFFECTS, subject)
+    )
 
 
 def _findings(

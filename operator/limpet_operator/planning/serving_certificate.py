@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
-from limpet_operator.planning.finding import accepted, not_accepted
-from limpet_operator.planning.plan import ObjectFindings, Plan
+from limpet_operator.planning.finding import ObjectFindings, accepted, not_accepted
+from limpet_operator.planning.plan import Plan
 from limpet_operator.resources.problem import Invalid, ObjectKey
 from limpet_operator.resources.secret import SecretObject
 from limpet_operator.resources.serving_certificate import CertificateError, ServingCertificate

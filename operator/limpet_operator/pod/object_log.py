@@ -4,7 +4,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from limpet_operator.planning.plan import ObjectFindings, Plan
+from limpet_operator.planning.finding import ObjectFindings
+from limpet_operator.planning.plan import Plan
 from limpet_operator.resources.problem import ObjectKey
 
 _log = logging.getLogger(__name__)

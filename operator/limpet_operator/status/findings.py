@@ -9,10 +9,10 @@ from limpet_operator.planning.finding import (
     EffectiveReason,
     Finding,
     FreshReason,
+    ObjectFindings,
     ProgrammedReason,
     Truth,
 )
-from limpet_operator.planning.plan import ObjectFindings
 from limpet_operator.resources.durations import format_duration
 from limpet_operator.resources.pricing import Pricing
 from limpet_operator.resources.provider import Provider

@@ -12,8 +12,8 @@ from limpet_extproc.contract.attempt import OF_ONE_API, SETTLED_BY_PEOPLE
 from limpet_extproc.contract.catalog import Trouble
 from limpet_extproc.contract.health_stream import VERDICTS, Probed, Verdict
 from limpet_operator.fleet.view import Traffic, TrafficState
-from limpet_operator.planning.finding import Finding, HealthyReason
-from limpet_operator.planning.plan import ObjectFindings, Plan, PlannedProvider
+from limpet_operator.planning.finding import Finding, HealthyReason, ObjectFindings
+from limpet_operator.planning.plan import Plan, PlannedProvider
 from limpet_operator.status.findings import short_timeouts
 from limpet_operator.status.health_words import Wording, answered, moves, probe_wording, wording
 from limpet_operator.status.stranded import NONE_STRANDED, Stranded, stranded

@@ -6,8 +6,7 @@ It changes with verdicts, never with a single probe, so that a probe every secon
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
-from limpet_operator.planning.finding import Finding, ProbingReason, Truth
-from limpet_operator.planning.plan import ObjectFindings
+from limpet_operator.planning.finding import Finding, ObjectFindings, ProbingReason, Truth
 from limpet_operator.probe.view import ProbeResult
 from limpet_operator.resources.durations import format_duration
 from limpet_operator.resources.healthprobe import HealthProbe

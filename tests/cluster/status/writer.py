@@ -15,8 +15,8 @@ from prometheus_client import CollectorRegistry
 
 from limpet_extproc.contract.health_stream import Probed
 from limpet_operator.fleet.view import GatewayState, Traffic
-from limpet_operator.planning.finding import not_accepted, unresolved
-from limpet_operator.planning.plan import ObjectFindings, Plan
+from limpet_operator.planning.finding import ObjectFindings, not_accepted, unresolved
+from limpet_operator.planning.plan import Plan
 from limpet_operator.probe.view import ProbeResult
 from limpet_operator.resources.objects import Objects
 from limpet_operator.resources.problem import ObjectKey

@@ -9,7 +9,7 @@ from tests.operator.conftest import Build
 from limpet_extproc.contract.catalog import Trouble
 from limpet_operator.fleet.view import Traffic, TrafficState
 from limpet_operator.laptop.up import HealthNews, greeting, summary
-from limpet_operator.planning.plan import ObjectFindings
+from limpet_operator.planning.finding import ObjectFindings
 from limpet_operator.probe.view import ProbeResult
 from limpet_operator.resources.problem import ObjectKey
 from limpet_operator.status.health import ProviderHealth, provider_health

@@ -183,7 +183,7 @@ def test_all_that_is_wrong_with_a_provider_is_told_at_once(build: Build) -> None
 @given(st.lists(st.text("ab/-", min_size=1, max_size=5)), st.text("ab/-", max_size=3), st.booleans())
 def test_a_pattern_matches_as_requests_are_matched(names: list[str], pattern: str, wild: bool) -> None:
     expected = any(name.startswith(pattern) if wild else name == pattern for name in names)
-    assert ModelNames(names).match(pattern + "*" * wild) is expected
+    assert ModelNames.of(names).match(pattern + "*" * wild) is expected
 
 
 FIELDS = [("providers", "blockTokens")]

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from limpet_operator.fleet.view import Traffic, TrafficState
-from limpet_operator.planning.plan import ObjectFindings
+from limpet_operator.planning.finding import ObjectFindings
 from limpet_operator.pod.health_log import HealthLog
 from limpet_operator.status.health import provider_health
 

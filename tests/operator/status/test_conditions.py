@@ -13,8 +13,7 @@ from tests.operator.conftest import Build
 
 from limpet_operator.fleet.view import GatewayState, Traffic
 from limpet_operator.planning import finding
-from limpet_operator.planning.finding import Finding, no_effect, not_accepted, unresolved
-from limpet_operator.planning.plan import ObjectFindings
+from limpet_operator.planning.finding import Finding, ObjectFindings, no_effect, not_accepted, unresolved
 from limpet_operator.resources.pricing import Pricing
 from limpet_operator.resources.provider import Provider
 from limpet_operator.status import findings

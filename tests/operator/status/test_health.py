@@ -11,8 +11,7 @@ from limpet_extproc.contract.attempt import Cause
 from limpet_extproc.contract.catalog import Trouble
 from limpet_extproc.contract.health_stream import VERDICTS, Probed, Verdict
 from limpet_operator.fleet.view import Traffic, TrafficState
-from limpet_operator.planning.finding import HealthyReason, unresolved
-from limpet_operator.planning.plan import ObjectFindings
+from limpet_operator.planning.finding import HealthyReason, ObjectFindings, unresolved
 from limpet_operator.status.health import MAX_MODELS_SHOWN, ModelHealth, healths, provider_health
 
 FINE = ObjectFindings()

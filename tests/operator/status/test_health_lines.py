@@ -4,7 +4,7 @@ import pytest
 
 from limpet_extproc.contract.health_stream import Probed
 from limpet_operator.fleet.view import Traffic, TrafficState
-from limpet_operator.planning.plan import ObjectFindings
+from limpet_operator.planning.finding import ObjectFindings
 from limpet_operator.status.health import ProviderHealth, provider_health
 from limpet_operator.status.health_lines import health_lines, told_after
 

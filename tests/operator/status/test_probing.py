@@ -3,8 +3,7 @@
 import pytest
 from tests.operator.conftest import Build
 
-from limpet_operator.planning.finding import Finding, not_accepted, unresolved
-from limpet_operator.planning.plan import ObjectFindings
+from limpet_operator.planning.finding import Finding, ObjectFindings, not_accepted, unresolved
 from limpet_operator.probe.view import ProbeResult
 from limpet_operator.resources.healthprobe import HealthProbe
 from limpet_operator.status.probing import probes_by_provider, probing, up_count
