@@ -11,8 +11,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from pathlib import Path
 from types import coroutine
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, cast
 
+from limpet_extproc.envoy.calls import BACKLOG, MAX_MESSAGE_BYTES, Find, Streaming, Unary
 from limpet_extproc.envoy.h2_connection import Connection
 from limpet_extproc.envoy.h2_frames import Request, header_block
 from limpet_extproc.envoy.h2_stream import H2Stream
@@ -22,36 +23,12 @@ _log = logging.getLogger(__name__)
 _PREFIX: Final = 5
 """Bytes before a message: a flag for compression, and its length."""
 
-MAX_MESSAGE_BYTES: Final = 1100 << 20
-"""The largest body that a gateway can be set to accept, with Envoy's message around it; Envoy's own limit decides."""
-
-BACKLOG: Final = 1024
-
 CANCELLED, UNKNOWN, RESOURCE_EXHAUSTED, UNIMPLEMENTED, INTERNAL = 1, 2, 8, 12, 13
 """Status codes."""
 
 _HEAD: Final = ((":status", "200"), ("content-type", "application/grpc"))
 _OK: Final = header_block(*_HEAD)
 _ENDED: Final = header_block(("grpc-status", "0"))
-
-
-class Unary(NamedTuple):
-    """A call with one message each way; a request that came in pieces is a view of them.
-
-    The handler belongs to no task until it has to wait: one that never does is answered without one.
-    """
-
-    handle: Callable[[bytes | memoryview], Coroutine[Any, Any, bytes]]
-
-
-class Streaming(NamedTuple):
-    """A call with any number of messages; a returned message is sent as our last."""
-
-    handle: Callable[["Call"], Coroutine[Any, Any, bytes | None]]
-
-
-Find = Callable[[Request], Unary | Streaming | None]
-"""The handler of a call; None: there is no such method."""
 
 
 class Call:
@@ -89,7 +66,7 @@ class Call:
             self._task = asyncio.get_running_loop().create_task(self._run(how.handle, self))
 
     async def read(self) -> bytes | None:
-        """The next message; None when there are no more."""
+        """See `CallMessages`."""
         while not self._messages:
             if self._ended:
                 return None
@@ -99,7 +76,7 @@ class Call:
         return self._messages.popleft()
 
     async def write(self, message: bytes) -> None:
-        """Send a message."""
+        """See `CallMessages`."""
         self._send(message, None)
 
     def data(self, payload: bytes) -> None:
@@ -212,7 +189,7 @@ def _rest(handling: Coroutine[Any, Any, bytes], awaited: Any) -> Generator[Any, 
 
 
 class Server:
-    """Serves calls on a Unix socket."""
+    """A `CallServer` that speaks HTTP/2 itself."""
 
     def __init__(
         self, find: Find, max_message_bytes: int = MAX_MESSAGE_BYTES, on_alone: Callable[[], None] = lambda: None
@@ -226,12 +203,12 @@ class Server:
         self._path: Path | None = None
 
     async def start(self, path: Path) -> None:
-        """Listen. Raises OSError."""
+        """See `CallServer`."""
         self._path = path
         self._server = await asyncio.get_running_loop().create_unix_server(self._connection, path, backlog=BACKLOG)
 
     async def start_on(self, listening: socket.socket) -> None:
-        """Take connections from a socket that somebody else has opened, and will close."""
+        """See `CallServer`."""
         self._server = await asyncio.get_running_loop().create_unix_server(
             self._connection, sock=listening, backlog=BACKLOG
         )
@@ -240,7 +217,7 @@ class Server:
         return Connection(self._open, self._connections, self._max_bytes + _PREFIX, self._closed)
 
     async def stop(self, grace: float) -> None:
-        """Accept no more calls, give those under way `grace` seconds, and close all connections."""
+        """See `CallServer`."""
         if self._server is not None:
             self._server.close()
         if self._path is not None:

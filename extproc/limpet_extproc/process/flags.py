@@ -8,7 +8,14 @@ from typing import Any, TypeVar
 
 from limpet_extproc.contract.host_port import HostPort
 from limpet_extproc.memory.redis import address as redis_address
-from limpet_extproc.process.settings import LOG_FORMATS, LOG_LEVELS, CommonSettings, SupervisorSettings, WorkerSettings
+from limpet_extproc.process.settings import (
+    LOG_FORMATS,
+    LOG_LEVELS,
+    SERVERS,
+    CommonSettings,
+    SupervisorSettings,
+    WorkerSettings,
+)
 
 _Some = TypeVar("_Some", bound=CommonSettings)
 
@@ -66,6 +73,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--siblings", type=int, default=1, help="workers of its parent in all, in --socket's directory")
     parser.add_argument(
         "--clock-zero-s", type=float, help="Unix time of the machine's start by its parent; without: by the clock now"
+    )
+    parser.add_argument(
+        "--server",
+        choices=SERVERS,
+        default="own",
+        help="what answers Envoy's calls: a small HTTP/2 server of our own, or gRPC's (grpcio), which takes two to "
+        "three times as much CPU for each (default: own)",
     )
     parser.add_argument("--verbose", action="store_true", help="print a line for every decision")
     parser.add_argument("--log-level", choices=LOG_LEVELS, default="info", help="(default: info)")

@@ -9,9 +9,11 @@ from limpet_extproc.contract.host_port import HostPort
 
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
 LogFormat: TypeAlias = Literal["json", "text"]
+ServerName: TypeAlias = Literal["own", "grpcio"]
 
 LOG_LEVELS: Final[tuple[LogLevel, ...]] = get_args(LogLevel)
 LOG_FORMATS: Final[tuple[LogFormat, ...]] = get_args(LogFormat)
+SERVERS: Final[tuple[ServerName, ...]] = get_args(ServerName)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,8 @@ class CommonSettings:
     `dns:///limpet-activity.limpet.svc:18010`. Without: no record is made."""
     max_conversations: int = 50_000
     """Bound of a memory in the process, about 400 bytes each; the longest unused are dropped. Redis has its own."""
+    server: ServerName = "own"
+    """What answers Envoy's calls: the HTTP/2 server of this package, or gRPC's."""
     verbose: bool = False
     """Print a line for every decision."""
     log_level: LogLevel = "info"

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from limpet_extproc.process.first_of import first_of
+from limpet_extproc.process.settings import ServerName
 
 _log = logging.getLogger(__name__)
 
-COMMAND: Final = (sys.executable, "-m", "limpet_extproc.process.translator")
 
 SILENCE_S: Final = 15.0
 """So long it may show no sign of life; the largest body takes it two seconds."""
@@ -23,6 +23,11 @@ _PAUSE_S: Final = 1.0
 _STOP_S: Final = 2.0
 """For it to end with its worker."""
 _BACKLOG: Final = 1024
+
+
+def translator_command(server: ServerName = "own") -> tuple[str, ...]:
+    """What starts one, but for the number of its listening socket."""
+    return (sys.executable, "-m", "limpet_extproc.process.translator", server)
 
 
 def translator_listener(path: Path) -> socket.socket:
@@ -42,7 +47,7 @@ def translator_listener(path: Path) -> socket.socket:
 async def keep_translator(
     listening: socket.socket,
     expected: asyncio.Event,
-    command: Sequence[str] = COMMAND,
+    command: Sequence[str],
     silence_s: float = SILENCE_S,
 ) -> None:
     """Keep it running while it is `expected`, and from the first connection on. Never returns; ends when cancelled.

@@ -10,15 +10,17 @@ import sys
 import time
 from contextlib import suppress
 from functools import partial
-from typing import Final
+from typing import Final, cast
 
 import uvloop
 
 from limpet_extproc.contract.envoy import BODY_LIMIT, NO_USER_ID
 from limpet_extproc.envoy import server
-from limpet_extproc.envoy.grpc_server import Server, Streaming
+from limpet_extproc.envoy.calls import Streaming
 from limpet_extproc.envoy.h2_frames import Request
 from limpet_extproc.envoy.translator import MAX_REQUEST_BYTES, Translator
+from limpet_extproc.process.call_servers import call_server
+from limpet_extproc.process.settings import ServerName
 
 BEAT: Final = b"."
 BEAT_S: Final = 1.0
@@ -27,7 +29,7 @@ _GRACE_S: Final = 1.0
 """For what is under way when the worker stops."""
 
 
-async def serve(listening: socket.socket, ended: asyncio.Event) -> None:
+async def serve(listening: socket.socket, ended: asyncio.Event, server_name: ServerName = "own") -> None:
     """Translate until the event."""
     translator = Translator(time.time)
 
@@ -38,7 +40,7 @@ async def serve(listening: socket.socket, ended: asyncio.Event) -> None:
         user_id = NO_USER_ID not in request.metadata
         return Streaming(partial(translator.process, user_id=user_id, body_limit_bytes=limit))
 
-    serving = Server(find)
+    serving = call_server(server_name, find)
     await serving.start_on(listening)
     try:
         await ended.wait()
@@ -46,10 +48,10 @@ async def serve(listening: socket.socket, ended: asyncio.Event) -> None:
         await serving.stop(grace=_GRACE_S)
 
 
-async def _run(listening: socket.socket, worker: socket.socket) -> None:
+async def _run(server_name: ServerName, listening: socket.socket, worker: socket.socket) -> None:
     ended = asyncio.Event()
     asyncio.get_running_loop().add_reader(worker, ended.set)  # It says nothing; there is an end to read.
-    serving = asyncio.create_task(serve(listening, ended))
+    serving = asyncio.create_task(serve(listening, ended, server_name))
     while not ended.is_set():
         with suppress(OSError):
             worker.send(BEAT)
@@ -60,10 +62,14 @@ async def _run(listening: socket.socket, worker: socket.socket) -> None:
 
 
 def main() -> None:
-    """Serve on the socket whose number is the argument, until the end of standard input."""
-    with socket.socket(fileno=int(sys.argv[1])) as listening, socket.socket(fileno=sys.stdin.fileno()) as worker:
+    """Serve with the server that the first argument names on the socket whose number is the second.
+
+    Until the end of standard input.
+    """
+    name, number = sys.argv[1:]
+    with socket.socket(fileno=int(number)) as listening, socket.socket(fileno=sys.stdin.fileno()) as worker:
         worker.setblocking(False)
-        uvloop.run(_run(listening, worker))
+        uvloop.run(_run(cast("ServerName", name), listening, worker))
 
 
 if __name__ == "__main__":

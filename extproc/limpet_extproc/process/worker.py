@@ -20,10 +20,10 @@ from limpet_extproc.contract.envoy import ONE_MESSAGE, PROBE_SOCKET
 from limpet_extproc.contract.registry import Registry
 from limpet_extproc.contract.worker_status import WorkerReport
 from limpet_extproc.decision.snapshot import EMPTY, Lane, Snapshot
-from limpet_extproc.envoy import grpc_server, outcome, server
+from limpet_extproc.envoy import outcome, server
+from limpet_extproc.envoy.calls import CallServer, Streaming, Unary
 from limpet_extproc.envoy.cluster_names import names_asked_for
 from limpet_extproc.envoy.decision_line import decision_line
-from limpet_extproc.envoy.grpc_server import Streaming, Unary
 from limpet_extproc.envoy.h2_frames import Request
 from limpet_extproc.envoy.limited_requests import LimitedRequests
 from limpet_extproc.envoy.spending import Spending
@@ -34,6 +34,7 @@ from limpet_extproc.operator_link.health_link import HealthLink
 from limpet_extproc.operator_link.probe_sender import ProbeSender
 from limpet_extproc.process.activity import NAME_BYTES, ActivityNotes, activity_sender, record_names
 from limpet_extproc.process.activity_sender import ActivitySender
+from limpet_extproc.process.call_servers import call_server
 from limpet_extproc.process.client_spend import ClientSpend, ledger_reader
 from limpet_extproc.process.first_of import first_of
 from limpet_extproc.process.health_hooks import health_hooks
@@ -44,9 +45,9 @@ from limpet_extproc.process.memory_key import read_memory_key
 from limpet_extproc.process.price_hours import PriceHours
 from limpet_extproc.process.probe_ledger import CountedProbes
 from limpet_extproc.process.settings import WorkerSettings
-from limpet_extproc.process.start_error import listening
+from limpet_extproc.process.start_error import StartError, listening
 from limpet_extproc.process.steady_clock import clock_zero_s, steady_clock
-from limpet_extproc.process.translation import keep_translator, translator_listener
+from limpet_extproc.process.translation import keep_translator, translator_command, translator_listener
 from limpet_extproc.process.wiring import RoutingParts, WorkerContext, sticky_routing
 from limpet_extproc.providers.cache_use import CacheUses
 from limpet_extproc.providers.complaints import Complaints
@@ -207,8 +208,13 @@ class Worker:
         async with self.routing.running():
             serving = await self._serve()
             socket_of_translator = self._settings.translator_socket
-            with listening("--socket", socket_of_translator):
-                translating = translator_listener(socket_of_translator)
+            try:
+                self._serve_pages()
+                with listening("--socket", socket_of_translator):
+                    translating = translator_listener(socket_of_translator)
+            except StartError:
+                await serving.stop(grace=0.0)
+                raise
             turning = asyncio.create_task(self._turn())
             beside = [
                 asyncio.create_task(watch_loop(self.metrics.loop_lag.add)),
@@ -222,7 +228,7 @@ class Worker:
                 await first_of(
                     self._watch(),
                     self._health_link.run(),
-                    keep_translator(translating, self._translates),
+                    keep_translator(translating, self._translates, translator_command(self._settings.server)),
                     asyncio.shield(turning),
                     stopped.wait(),
                 )
@@ -238,12 +244,16 @@ class Worker:
                     await self._activity.close()
                 await self._reader.close()
 
-    async def _serve(self) -> grpc_server.Server:
+    async def _serve(self) -> CallServer:
         # Without a connection there is no Envoy any more that carries requests.
-        serving = grpc_server.Server(self._find, on_alone=self.routing.limit_use.forget_under_way)
         settings = self._settings
+        serving = call_server(settings.server, self._find, on_alone=self.routing.limit_use.forget_under_way)
         with listening("--socket", settings.socket):
             await serving.start(settings.socket)
+        return serving
+
+    def _serve_pages(self) -> None:
+        settings = self._settings
         if settings.metrics_port:
             with listening("--metrics-port", settings.metrics_port):
                 start_http_server(settings.metrics_port, "127.0.0.1", self.metrics.registry)
@@ -254,7 +264,6 @@ class Worker:
             }
             with listening("--status-socket", settings.status_socket):
                 serve_http(settings.status_socket, routes)
-        return serving
 
     def _find(self, request: Request) -> Unary | Streaming | None:
         if request.path == server.METHOD and ONE_MESSAGE in request.metadata:

@@ -1,18 +1,24 @@
-"""Calls of a real gRPC client over a Unix socket."""
+"""Calls of a real gRPC client over a Unix socket, at either server."""
 
 import asyncio
 import gc
 import logging
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import grpc
 import grpc.aio
 import pytest
+from tests.waiting import until
 
-from limpet_extproc.envoy.grpc_server import Call, Server, Streaming, Unary
+from limpet_extproc.envoy.calls import CallMessages, CallServer, Find, Streaming, Unary
+from limpet_extproc.envoy.grpc_server import Call, Server
+from limpet_extproc.envoy.grpcio_server import GrpcioServer
+from limpet_extproc.envoy.unix_connections import SYSTEM_TABLE, connections
+from limpet_extproc.process.translation import translator_listener
 
 _EOF: object = grpc.aio.EOF  # type: ignore[attr-defined]
 
@@ -21,8 +27,15 @@ OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_leng
 
 MAX_MESSAGE_BYTES = 40 << 20
 
-
 Message = bytes | memoryview
+Make = Callable[[Find, int], CallServer]
+
+
+@pytest.fixture(params=[Server, GrpcioServer], ids=["own", "grpcio"])
+def make(request: pytest.FixtureRequest) -> Make:
+    """The servers that a worker can be told to use."""
+    made: Make = request.param
+    return made
 
 
 class Calls:
@@ -59,18 +72,18 @@ class Calls:
         await inner
         return b""
 
-    async def count(self, call: Call) -> bytes:
+    async def count(self, call: CallMessages) -> bytes:
         total = 0
         while (message := await call.read()) is not None:
             total += len(message)
         return str(total).encode()
 
-    async def twice(self, call: Call) -> None:
+    async def twice(self, call: CallMessages) -> None:
         while (message := await call.read()) is not None:
             await call.write(message)
             await call.write(message)
 
-    async def broken_late(self, call: Call) -> bytes:
+    async def broken_late(self, call: CallMessages) -> bytes:
         await call.write(await call.read() or b"")
         raise ValueError("a mistake of ours")
 
@@ -90,12 +103,12 @@ class Client:
 
 
 @asynccontextmanager
-async def serving(socket: Path, *options: tuple[str, Any]) -> AsyncIterator[tuple[Client, Server]]:
+async def serving(make: Make, socket: Path, *options: tuple[str, Any]) -> AsyncIterator[tuple[Client, CallServer]]:
     calls = Calls()
     unary = (calls.echo, calls.later, calls.wait, calls.broken, calls.given_up)
     known: dict[str, Unary | Streaming] = {f"/test/{each.__name__}": Unary(each) for each in unary}
     known |= {f"/test/{each.__name__}": Streaming(each) for each in (calls.count, calls.twice, calls.broken_late)}
-    server = Server(lambda request: known.get(request.path), MAX_MESSAGE_BYTES)
+    server = make(lambda request: known.get(request.path), MAX_MESSAGE_BYTES)
     await server.start(socket)
     async with grpc.aio.insecure_channel(f"unix:{socket}", options=(*OPTIONS, *options)) as channel:
         yield Client(channel, calls), server
@@ -103,8 +116,8 @@ async def serving(socket: Path, *options: tuple[str, Any]) -> AsyncIterator[tupl
 
 
 @pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[Client]:
-    async with serving(tmp_path / "s") as (client, _):
+async def client(make: Make, tmp_path: Path) -> AsyncIterator[Client]:
+    async with serving(make, tmp_path / "s") as (client, _):
         yield client
 
 
@@ -213,14 +226,14 @@ async def test_a_message_too_large_is_refused(client: Client) -> None:
     assert await client.unary("echo", b"a") == b"a"
 
 
-async def test_an_answer_larger_than_the_clients_window_arrives(tmp_path: Path) -> None:
+async def test_an_answer_larger_than_the_clients_window_arrives(make: Make, tmp_path: Path) -> None:
     options = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65_535))
-    async with serving(tmp_path / "s", *options) as (client, _):
+    async with serving(make, tmp_path / "s", *options) as (client, _):
         assert await client.unary("echo", b"a" * 3_000_000) == b"a" * 3_000_000
 
 
-async def test_calls_under_way_have_a_grace_to_end(tmp_path: Path) -> None:
-    async with serving(tmp_path / "s") as (client, server):
+async def test_calls_under_way_have_a_grace_to_end(make: Make, tmp_path: Path) -> None:
+    async with serving(make, tmp_path / "s") as (client, server):
         call = client.unary("later", b"a")
         await client.calls.begun.wait()
         stopping = asyncio.create_task(server.stop(0.2))
@@ -230,8 +243,8 @@ async def test_calls_under_way_have_a_grace_to_end(tmp_path: Path) -> None:
         await stopping
 
 
-async def test_after_the_grace_calls_are_cancelled(tmp_path: Path) -> None:
-    async with serving(tmp_path / "s") as (client, server):
+async def test_after_the_grace_calls_are_cancelled(make: Make, tmp_path: Path) -> None:
+    async with serving(make, tmp_path / "s") as (client, server):
         call = client.unary("wait")
         await client.calls.begun.wait()
         await server.stop(0.05)
@@ -239,22 +252,46 @@ async def test_after_the_grace_calls_are_cancelled(tmp_path: Path) -> None:
         await asyncio.wait_for(client.calls.cancelled.wait(), PATIENCE_S)
 
 
-async def test_without_calls_there_is_no_grace(tmp_path: Path) -> None:
-    async with serving(tmp_path / "s") as (client, server):
+async def test_without_calls_there_is_no_grace(make: Make, tmp_path: Path) -> None:
+    async with serving(make, tmp_path / "s") as (client, server):
         assert await client.unary("echo", b"a") == b"a"
         await asyncio.wait_for(server.stop(1_000), PATIENCE_S)
 
 
-async def test_it_is_known_when_nobody_is_connected_any_more(tmp_path: Path) -> None:
+@pytest.mark.parametrize("make", [Server, partial(GrpcioServer, look_every_s=0.01)], ids=["own", "grpcio"])
+async def test_it_is_known_when_nobody_is_connected_any_more(make: Callable[..., CallServer], tmp_path: Path) -> None:
     alone = asyncio.Event()
-    server = Server(lambda _: None, on_alone=alone.set)
+    server = make(lambda _: None, on_alone=alone.set)
     await server.start(tmp_path / "s")
     (_, first), (_, second) = [await asyncio.open_unix_connection(tmp_path / "s") for _ in range(2)]
+    await until(lambda: len(connections(tmp_path / "s", SYSTEM_TABLE.read_text())) == 2)
+    await asyncio.sleep(0.1)  # for a look
     await _closed(first)
     assert not alone.is_set()
     await _closed(second)
     await asyncio.wait_for(alone.wait(), PATIENCE_S)
     await server.stop(0)
+
+
+async def test_calls_come_from_a_socket_that_somebody_else_has_opened(make: Make, tmp_path: Path) -> None:
+    path, calls = tmp_path / "s", Calls()
+    with translator_listener(path) as listening:
+        async with grpc.aio.insecure_channel(f"unix:{path}", options=OPTIONS) as channel:
+            client = Client(channel, calls)
+            early = client.unary("later", b"a" * 3_000_000)
+            server = make(lambda _: Unary(calls.later), MAX_MESSAGE_BYTES)
+            await server.start_on(listening)
+            calls.go_on.set()
+            assert await early == b"a" * 3_000_000
+            calls.go_on.clear()
+            calls.begun.clear()
+            late = client.unary("later", b"b")
+            await calls.begun.wait()
+            stopping = asyncio.create_task(server.stop(0.5))
+            await asyncio.sleep(0)
+            calls.go_on.set()
+            assert await late == b"b"
+            await stopping
 
 
 async def _closed(writer: asyncio.StreamWriter) -> None:

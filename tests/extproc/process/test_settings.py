@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from limpet_extproc.contract.host_port import HostPort
 from limpet_extproc.process.flags import parse
 from limpet_extproc.process.memory_key import read_memory_key
-from limpet_extproc.process.settings import LOG_FORMATS, LOG_LEVELS, SupervisorSettings, WorkerSettings
+from limpet_extproc.process.settings import LOG_FORMATS, LOG_LEVELS, SERVERS, SupervisorSettings, WorkerSettings
 from limpet_extproc.process.start_error import StartError
 
 ALWAYS = ["--control-plane=unix:/run/operator.sock", "--node=gateway-0"]
@@ -71,6 +71,11 @@ def test_flags_that_do_not(flags: list[str], words: str, capsys: pytest.CaptureF
     assert words in capsys.readouterr().err
 
 
+def test_the_server_is_our_own_unless_it_is_named() -> None:
+    assert parse([*ALWAYS, *ONE]).server == "own"
+    assert parse([*ALWAYS, *SEVERAL, "--server=grpcio"]).server == "grpcio"
+
+
 def test_machines_read_json_and_people_read_text() -> None:
     assert parse([*ALWAYS, *ONE]).log_format == "text"
     assert parse([*ALWAYS, *SEVERAL]).log_format == "json"
@@ -88,6 +93,7 @@ WORKERS = st.builds(
     redis_deadline_ms=st.floats(0.1, 1e6),
     memory_key_file=PATHS,
     max_conversations=st.integers(),
+    server=st.sampled_from(SERVERS),
     clock_zero_s=st.none() | st.floats(0, 1e10),
     verbose=st.booleans(),
     log_level=st.sampled_from(LOG_LEVELS),
@@ -106,7 +112,15 @@ def test_a_command_line_parses_to_the_settings_that_made_it(settings: WorkerSett
 
 
 def test_a_worker_has_the_settings_of_its_supervisor_and_a_place_among_the_others() -> None:
-    several = ["--workers=2", *SHARED, "--redis-deadline-ms=7", "--log-level=debug", "--verbose", "--http=[::]:9100"]
+    several = [
+        "--workers=2",
+        *SHARED,
+        "--redis-deadline-ms=7",
+        "--log-level=debug",
+        "--verbose",
+        "--http=[::]:9100",
+        "--server=grpcio",
+    ]
     supervisor = parse([*ALWAYS, *SEVERAL, *several])
     assert isinstance(supervisor, SupervisorSettings)
     assert supervisor.worker(1) == WorkerSettings(
@@ -118,6 +132,7 @@ def test_a_worker_has_the_settings_of_its_supervisor_and_a_place_among_the_other
         verbose=True,
         log_level="debug",
         log_format="json",
+        server="grpcio",
         socket=Path("/run/limpet/extproc-1.sock"),
         status_socket=Path("/run/limpet/status-1.sock"),
         worker=1,

@@ -22,7 +22,7 @@ from tests.waiting import until
 from limpet_extproc.contract.worker_status import next_pause_s
 from limpet_extproc.process.flags import parse
 from limpet_extproc.process.parent import worker_command
-from limpet_extproc.process.settings import SupervisorSettings
+from limpet_extproc.process.settings import SERVERS, SupervisorSettings
 from limpet_extproc.process.supervisor import Supervisor
 
 pytestmark = pytest.mark.slow
@@ -34,6 +34,12 @@ def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
         return port
+
+
+@pytest.fixture(params=SERVERS)
+def server(request: pytest.FixtureRequest) -> str:
+    """What answers Envoy's calls."""
+    return str(request.param)
 
 
 @pytest.fixture
@@ -65,8 +71,8 @@ async def started(process: asyncio.subprocess.Process, directory: Path) -> list[
     return psutil.Process(process.pid).children()
 
 
-async def test_all_end_in_order_when_the_parent_gets_a_signal(flags: list[str], tmp_path: Path) -> None:
-    async with parent(flags, tmp_path / "log") as process:
+async def test_all_end_in_order_when_the_parent_gets_a_signal(flags: list[str], server: str, tmp_path: Path) -> None:
+    async with parent([*flags, f"--server={server}"], tmp_path / "log") as process:
         workers = await started(process, tmp_path)
         assert len(workers) == 2
         process.terminate()
@@ -203,9 +209,9 @@ async def test_one_that_ignores_the_signal_to_end_is_killed(tmp_path: Path, capl
     assert "did not end within 0 s and is killed" in caplog.text
 
 
-async def test_the_pages_of_workers_that_run(flags: list[str], tmp_path: Path) -> None:
+async def test_the_pages_of_workers_that_run(flags: list[str], server: str, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
-    settings = parse(flags)
+    settings = parse([*flags, f"--server={server}"])
     assert isinstance(settings, SupervisorSettings)
     commands = [worker_command(settings.worker(number)) for number in range(2)]
     supervisor = Supervisor(settings.socket_dir, commands, os.environ)

@@ -13,7 +13,8 @@ import pytest
 from tests.waiting import until
 
 from limpet_extproc.envoy.h2_frames import PREFACE
-from limpet_extproc.process.translation import COMMAND, keep_translator, translator_listener
+from limpet_extproc.process.settings import SERVERS
+from limpet_extproc.process.translation import keep_translator, translator_command, translator_listener
 
 HANGS = (
     sys.executable,
@@ -22,8 +23,17 @@ HANGS = (
 )
 
 
+Command = tuple[str, ...]
+
+
+@pytest.fixture(params=SERVERS)
+def command(request: pytest.FixtureRequest) -> Command:
+    """With either server."""
+    return translator_command(request.param)
+
+
 @asynccontextmanager
-async def kept(path: Path, command: Sequence[str] = COMMAND, silence_s: float = 60.0) -> AsyncIterator[asyncio.Event]:
+async def kept(path: Path, command: Sequence[str], silence_s: float = 60.0) -> AsyncIterator[asyncio.Event]:
     expected = asyncio.Event()
     with translator_listener(path) as listening:
         keeping = asyncio.create_task(keep_translator(listening, expected, command, silence_s))
@@ -50,16 +60,16 @@ def children() -> list[int]:
     return [pid for pid in map(int, found) if b"process.translator" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
-async def test_it_starts_with_the_first_connection_and_ends_with_its_worker(tmp_path: Path) -> None:
-    async with kept(tmp_path / "t.sock"):
+async def test_it_starts_with_the_first_connection_and_ends_with_its_worker(command: Command, tmp_path: Path) -> None:
+    async with kept(tmp_path / "t.sock", command):
         assert children() == []
         assert await answered(tmp_path / "t.sock")
         assert len(children()) == 1
     assert children() == []
 
 
-async def test_one_that_is_expected_waits_for_no_connection(tmp_path: Path) -> None:
-    async with kept(tmp_path / "t.sock") as expected:
+async def test_one_that_is_expected_waits_for_no_connection(command: Command, tmp_path: Path) -> None:
+    async with kept(tmp_path / "t.sock", command) as expected:
         expected.set()
 
         async def runs() -> bool:
@@ -69,8 +79,8 @@ async def test_one_that_is_expected_waits_for_no_connection(tmp_path: Path) -> N
     assert children() == []
 
 
-async def test_one_that_died_is_started_again_and_a_call_waits_for_it(tmp_path: Path) -> None:
-    async with kept(tmp_path / "t.sock"):
+async def test_one_that_died_is_started_again_and_a_call_waits_for_it(command: Command, tmp_path: Path) -> None:
+    async with kept(tmp_path / "t.sock", command):
         await answered(tmp_path / "t.sock")
         (first,) = children()
         os.kill(first, signal.SIGKILL)

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from tests.waiting import TIMEOUT_S
 
+from limpet_extproc.process.settings import SERVERS
+
 LONG = "x" * 120
 
 
@@ -16,6 +18,7 @@ def _run(*flags: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
 
 
+@pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
@@ -28,8 +31,8 @@ def _run(*flags: str) -> subprocess.CompletedProcess[str]:
         ),
     ],
 )
-def test_a_path_that_cannot_be_a_socket_is_named(tmp_path: Path, flags: list[str], words: str) -> None:
-    ended = _run(*(flag.format(tmp_path) for flag in flags))
+def test_a_path_that_cannot_be_a_socket_is_named(server: str, tmp_path: Path, flags: list[str], words: str) -> None:
+    ended = _run(f"--server={server}", *(flag.format(tmp_path) for flag in flags))
     assert (ended.returncode, ended.stderr) == (2, f"limpet-extproc: {words.format(tmp_path)}\n")
 
 
