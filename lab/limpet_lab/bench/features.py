@@ -23,7 +23,6 @@ import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from math import sqrt
 from pathlib import Path
 from random import Random
 from statistics import median
@@ -41,6 +40,7 @@ from limpet_lab.bench.latency_cell import CONNECTIONS
 from limpet_lab.bench.latency_load import CONVERSATIONS, SIZES, write_bodies
 from limpet_lab.bench.latency_targets import client_keys, configuration, running
 from limpet_lab.bench.latency_wrk import Load, WrkError, find_wrk, run
+from limpet_lab.bench.ratios import middle_of
 from limpet_lab.demo.json_file import JsonFile
 from limpet_lab.sim.sellers import Sellers
 from limpet_operator.laptop.activity import ActivityPlace
@@ -200,14 +200,9 @@ async def _require_clients(arm: MeasuredGateway, sent: int) -> None:
 
 def summary(pairs: Sequence[tuple[Slice, Slice]]) -> dict[str, Any]:
     """The figures of these pairs, the one without first."""
-    ratios = sorted(second.hot_us / first.hot_us for first, second in pairs)
-    # Order statistics: the median lies between these with 95 % confidence, whatever the distribution.
-    half = 0.98 * sqrt(len(ratios))
-    low = max(0, int(len(ratios) / 2 - half))
-    high = min(len(ratios) - 1, int(len(ratios) / 2 + half))
     return {
         **{arm: _medians([pair[at] for pair in pairs]) for at, arm in enumerate(_ARMS)},
-        "ratio": {"median": median(ratios), "low": ratios[low], "high": ratios[high]},
+        "ratio": middle_of(second.hot_us / first.hot_us for first, second in pairs),
         "pairs": len(pairs),
         "requests": sum(first.requests + second.requests for first, second in pairs),
     }
