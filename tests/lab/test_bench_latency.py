@@ -280,6 +280,15 @@ def test_requests_that_passed_without_ext_proc_spoil_the_run() -> None:
         require_decided(decisions, 100)
 
 
+def test_decisions_of_all_workers_count() -> None:
+    lines = [
+        f'limpet_decisions_total{{reason="{reason}",worker="{worker}"}} {count}'
+        for reason, worker, count in (("sticky.hit", 0, 9.0), ("sticky.hit", 1, 11.0), ("first.scored", 1, 2.0))
+    ]
+    text = "\n".join(["# TYPE limpet_decisions counter", *lines, ""])
+    assert decisions_of(text) == {"sticky.hit": 20, "first.scored": 2}
+
+
 @pytest.mark.envoy
 @pytest.mark.parametrize("rename", [False, True])
 async def test_the_three_targets_answer_alike_and_only_limpet_names_a_provider(tmp_path: Path, rename: bool) -> None:

@@ -31,6 +31,7 @@ import os
 import platform
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -213,13 +214,13 @@ def metrics_text(port: int) -> str:
 
 
 def decisions_of(metrics: str) -> dict[str, int]:
-    """Requests by the reason of their decision, from ext_proc's Prometheus text."""
-    return {
-        sample.labels["reason"]: int(sample.value)
-        for family in text_string_to_metric_families(metrics)
-        for sample in family.samples
-        if sample.name == "limpet_decisions_total"
-    }
+    """Requests by the reason of their decision, from the Prometheus text of ext_proc, all workers together."""
+    decisions = Counter[str]()
+    for family in text_string_to_metric_families(metrics):
+        for sample in family.samples:
+            if sample.name == "limpet_decisions_total":
+                decisions[sample.labels["reason"]] += int(sample.value)
+    return decisions
 
 
 def require_decided(decisions: Mapping[str, int], sent: int) -> None:

@@ -8,9 +8,10 @@ adds is the price of a proxy, and the rest is ours.
 import asyncio
 import http.client
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -34,6 +35,7 @@ _MIB: Final = 1024 * 1024
 _READY_S: Final = 30.0
 _BODY_LIMIT: Final = 32 * _MIB
 _NEVER_FULL: Final = 1_000_000
+_MODELS_EACH: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,20 +80,27 @@ async def running(folder: Path, *, concurrency: int, rename: bool) -> AsyncItera
         await children.stop()
 
 
-def configuration(upstream_port: int, *, rename: bool) -> list[Object]:
-    """Sellers of one model at near-equal prices, all of them the upstream, as a user would write them."""
+def configuration(
+    upstream_port: int, *, rename: bool, providers: int = PROVIDERS, models: Sequence[str] = (MODEL,)
+) -> list[Object]:
+    """Sellers at near-equal prices, all of them the upstream, as a user would write them.
+
+    `providers`: how many sell each model. A Provider lists 512 models at most, so many models have more sellers.
+    """
     objects: list[Object] = [policy_object()]
-    for number in range(PROVIDERS):
+    groups = [models[at : at + _MODELS_EACH] for at in range(0, len(models), _MODELS_EACH)]
+    for number, (group, rank) in enumerate(product(groups, range(providers))):
         name = f"seller-{number}"
-        model = {"name": MODEL, **({"upstreamName": "open-model-renamed"} if rename else {})}
+        renamed = {"upstreamName": "open-model-renamed"} if rename else {}
         spec = {
             "vendor": "DeepSeek",
             "url": f"http://{_HOST}:{upstream_port}/v1",
             "credential": {"secretRef": {"name": name, "key": "api-key"}},
-            "models": [model],
+            "models": [{"name": model, **renamed} for model in group],
         }
-        prices = {"input": f"0.{50 + number}", "cacheRead": "0.05", "output": "1.50"}
-        pricing = {"providerRef": {"name": name}, "models": [{"name": MODEL, "perMillionTokens": prices}]}
+        prices = {"input": f"{0.50 + 0.03 * rank / providers:.4f}", "cacheRead": "0.05", "output": "1.50"}
+        priced = [{"name": model, "perMillionTokens": prices} for model in group]
+        pricing = {"providerRef": {"name": name}, "models": priced}
         objects += [
             _object("limpet.dev/v1alpha1", "Provider", name, spec=spec),
             _object("v1", "Secret", name, stringData={"api-key": f"key-{number}"}),
@@ -112,12 +121,19 @@ def chat_url(port: int) -> str:
     return f"http://{_HOST}:{port}{DIALECTS['chat']}"
 
 
-def ask(url: str, body: bytes) -> tuple[int, Mapping[str, str]]:
-    """Send one request and read the answer: its status and its headers, whose names are lower case."""
+def ask(url: str, body: bytes, **headers: str) -> tuple[int, Mapping[str, str]]:
+    """Send one request and read the answer: its status and its headers, whose names are lower case.
+
+    `headers`: further ones of the request, with `_` for `-`.
+    """
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.netloc, timeout=60)
     try:
-        connection.request("POST" if body else "GET", parts.path, body or None, {"content-type": "application/json"})
+        sent = {
+            "content-type": "application/json",
+            **{name.replace("_", "-"): value for name, value in headers.items()},
+        }
+        connection.request("POST" if body else "GET", parts.path, body or None, sent)
         response = connection.getresponse()
         response.read()
         return response.status, {name.lower(): value for name, value in response.getheaders()}

@@ -1,9 +1,10 @@
--- Load for `limpet bench latency`. Arguments: folder of bodies, how many there are, and the first session number or
--- nothing. With a session number every request opens a conversation of its own.
+-- Load for `limpet bench latency`. Arguments: folder of bodies, how many there are, and then nothing, or the number of
+-- the session before the first, with which every request is of the next session; and after how many these begin again.
 
 local requests = {}
 local index = 0
 local session = nil
+local sessions = nil
 local MARK = "@session@"
 
 local function read(path)
@@ -15,6 +16,7 @@ end
 
 function init(args)
   session = tonumber(args[3])
+  sessions = tonumber(args[4])
   local headers = {["content-type"] = "application/json", ["authorization"] = "Bearer lpk-of-the-benchmarks"}
   if session then headers["x-session-id"] = MARK end
   for number = 0, tonumber(args[2]) - 1 do
@@ -27,7 +29,7 @@ end
 function request()
   index = index % #requests + 1
   if not session then return requests[index] end
-  session = session + 1
+  session = (sessions and session % sessions or session) + 1
   return requests[index][1] .. session .. requests[index][2]
 end
 

@@ -34,7 +34,9 @@ class Load:
     connections: int
     seconds: int
     first_session: int | None = None
-    """Not None: every request opens its own conversation, numbered from here."""
+    """Not None: every request is of the next conversation, by `x-session-id`; the first is one more than this."""
+    sessions: int | None = None
+    """With `first_session`: after so many conversations they begin again at 1. None: never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,7 @@ def parse(output: str, connections: int) -> WrkRun:
 
 async def run(wrk: str, url: str, load: Load) -> WrkRun:
     """Load `url`; one thread, since more would take the machine from what is measured. Raises WrkError."""
-    session = () if load.first_session is None else (str(load.first_session),)
+    session = [str(each) for each in (load.first_session, load.sessions) if each is not None]
     process = await asyncio.create_subprocess_exec(
         wrk,
         "--threads=1",

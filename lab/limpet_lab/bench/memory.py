@@ -10,7 +10,7 @@ import json
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -32,6 +32,7 @@ from limpet_extproc.memory import ServedTurn, Warm
 from limpet_extproc.memory.redis.layout import redis_key
 from limpet_extproc.memory.redis.redis_memory import RedisMemory, open_memory
 from limpet_lab.demo.json_file import JsonFile
+from limpet_operator.laptop.children import dies_with_parent
 from limpet_operator.laptop.machine import free_port
 
 BAR_BYTES: Final = 450.0
@@ -116,8 +117,8 @@ def _rounded(figures: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _measure(conversations: int, say: Callable[[str], None]) -> tuple[list[Size], LookupTimes, LookupTimes]:
-    with _redis_server() as port:
-        async with Redis(port=port) as redis, _opened(port) as shared:
+    with redis_server() as port:
+        async with Redis(port=port) as redis, opened(port, _PROVIDERS) as shared:
             sizes = []
             for warm in (4, 2, 1):
                 say(f"{conversations:,} conversations, each warm at {warm} of 4 providers …")
@@ -211,11 +212,12 @@ def _times(times_s: list[float], busy_s: float) -> LookupTimes:
 
 
 @contextmanager
-def _redis_server() -> Iterator[int]:
+def redis_server() -> Iterator[int]:
     """The port of a redis-server that keeps nothing on disk."""
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="limpet-bench-") as directory:
-        command = ["redis-server", "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", directory]
+        server = ["redis-server", "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", directory]
+        command = [*dies_with_parent(), *server]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603 - a fixed command
         try:
             yield port
@@ -225,19 +227,27 @@ def _redis_server() -> Iterator[int]:
 
 
 @asynccontextmanager
-async def _opened(port: int) -> AsyncIterator[RedisMemory]:
-    """The memory, once Redis answers; with a deadline that is never reached."""
-    async with asyncio.timeout(_START_S):
-        while not await _answers(port):  # noqa: ASYNC110 - there is nothing to wait on
-            await asyncio.sleep(0.05)
+async def opened(port: int, providers: Collection[str]) -> AsyncIterator[RedisMemory]:
+    """The memory of gateways with these providers, once Redis answers; with a deadline that is never reached.
+
+    Raises TimeoutError if Redis does not answer.
+    """
+    await answering(port)
     registry = CollectorRegistry()
     url = f"redis://127.0.0.1:{port}"
-    shared = open_memory(url, providers=lambda: _PROVIDERS, registry=registry, deadline_s=_ANY_TIME_S)
+    shared = open_memory(url, providers=lambda: providers, registry=registry, deadline_s=_ANY_TIME_S)
     await shared.start()
     try:
         yield shared
     finally:
         await shared.close()
+
+
+async def answering(port: int) -> None:
+    """Return when the Redis at this port answers. Raises TimeoutError."""
+    async with asyncio.timeout(_START_S):
+        while not await _answers(port):  # noqa: ASYNC110 - there is nothing to wait on
+            await asyncio.sleep(0.05)
 
 
 async def _answers(port: int) -> bool:
