@@ -8,6 +8,7 @@ from limpet_lab.bench.apply import apply
 from limpet_lab.bench.bodies import bodies
 from limpet_lab.bench.faults.command import faults
 from limpet_lab.bench.features import features
+from limpet_lab.bench.growth import growth
 from limpet_lab.bench.infron import infron
 from limpet_lab.bench.latency import latency
 from limpet_lab.bench.memory import memory
@@ -25,6 +26,7 @@ for each in (
     bodies,
     faults,
     features,
+    growth,
     infron,
     latency,
     memory,
