@@ -14,7 +14,7 @@ from limpet_extproc.envoy.h2_control import ANSWERS
 from limpet_extproc.envoy.h2_frames import H2ConnectionError, H2StreamError, Request, frame
 from limpet_extproc.envoy.h2_requests import RequestDecoder, check_size
 from limpet_extproc.envoy.h2_sending import Sending
-from limpet_extproc.envoy.h2_stream import REPLENISH_BYTES, H2Stream, Receiver
+from limpet_extproc.envoy.h2_stream import REPLENISH_BYTES, H2Stream, MeasuredBody, Receiver
 
 _log = logging.getLogger(__name__)
 
@@ -121,9 +121,12 @@ class Connection(asyncio.Protocol):
         if not self._preface_read:
             if data[: len(h2.PREFACE)] != h2.PREFACE[:end]:
                 raise H2ConnectionError(h2.PROTOCOL_ERROR, "this is not HTTP/2")
-            if end < len(h2.PREFACE):
+            if end < len(h2.PREFACE) + h2.HEAD.size:
                 self._partial = data
                 return
+            _, _, kind, flags, _ = h2.HEAD.unpack_from(data, len(h2.PREFACE))
+            if kind != h2.SETTINGS or flags & h2.ACK:
+                raise H2ConnectionError(h2.PROTOCOL_ERROR, "a client that does not begin with its settings")
             self._preface_read, at = True, len(h2.PREFACE)
         while end - at >= h2.HEAD.size:
             high, low, kind, flags, number = h2.HEAD.unpack_from(data, at)
@@ -137,7 +140,7 @@ class Connection(asyncio.Protocol):
             try:
                 self._frame(kind, flags, number, data[begin:stop])
             except H2StreamError as error:
-                self._reset(number, error.code)
+                self._reset(number, error)
             at = stop
         self._partial = data[at:]
 
@@ -185,9 +188,12 @@ class Connection(asyncio.Protocol):
         if len(self._streams) + len(self._sending.unsent) >= MAX_STREAMS:
             raise H2StreamError(h2.REFUSED_STREAM, "more requests at a time than are allowed")
         stream = self._streams[number] = H2Stream(self, number, self._sending.first_window, self._allowed)
-        stream.receiver = self._open(stream, request)
+        receiver = self._open(stream, request)
+        if request.content_length is not None:
+            receiver = MeasuredBody(receiver, request.content_length)
+        stream.receiver = receiver
         if flags & h2.END_STREAM:
-            self._ended(stream, stream.receiver)
+            self._ended(stream, receiver)
 
     def _trailers(self, flags: int, number: int, request: Request | H2StreamError) -> None:
         stream = self._streams.get(number)
@@ -251,8 +257,11 @@ class Connection(asyncio.Protocol):
             self._close_stream(stream)
         self._sending.send(stream, begin, data, end)
 
-    def _reset(self, number: int, code: int) -> None:
-        self._sending.write(h2.rst_stream(number, code))
+    def _reset(self, number: int, error: H2StreamError) -> None:
+        if number > self._last_stream or not number % 2:
+            # A stream that has not begun can't be reset.
+            raise H2ConnectionError(error.code, str(error)) from error
+        self._sending.write(h2.rst_stream(number, error.code))
         if (stream := self._streams.get(number)) is not None:
             self._close_stream(stream)
             stream.cancel()

@@ -27,9 +27,11 @@ def _ping(flags: int, number: int, payload: bytes) -> bytes:
     return b"" if flags & h2.ACK else frame(h2.PING, h2.ACK, 0, payload)
 
 
-def _goaway(_: int, number: int, __: bytes) -> bytes:
+def _goaway(_: int, number: int, payload: bytes) -> bytes:
     if number:
         raise H2ConnectionError(h2.PROTOCOL_ERROR, "a GOAWAY of a stream")
+    if len(payload) < 8:
+        raise H2ConnectionError(h2.FRAME_SIZE_ERROR, "a GOAWAY without its last stream, or its code")
     return b""
 
 

@@ -58,6 +58,8 @@ class Request(NamedTuple):
     """Empty if there are no pseudo-headers at all, as in trailers."""
     metadata: frozenset[tuple[str, str]]
     """All but the pseudo-headers."""
+    content_length: int | None = None
+    """Bytes of the body, if the client has said it."""
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
@@ -118,19 +120,22 @@ def unpadded(flags: int, payload: bytes, *, headers: bool = False) -> bytes:
     """The payload without padding and, of headers, without priority. Raises H2ConnectionError."""
     begin, end = 0, len(payload)
     if flags & PADDED:
-        if not payload:
-            raise H2ConnectionError(FRAME_SIZE_ERROR, "a padded frame without the length of its padding")
-        begin, end = 1, end - payload[0]
+        begin = 1
     if headers and flags & PRIORITISED:
         begin += 5
     if begin > end:
-        raise H2ConnectionError(PROTOCOL_ERROR, "padding, or a priority, longer than its frame")
+        raise H2ConnectionError(FRAME_SIZE_ERROR, "a frame too short for the length of its padding, or its priority")
+    if flags & PADDED:
+        end -= payload[0]
+    if begin > end:
+        raise H2ConnectionError(PROTOCOL_ERROR, "padding longer than its frame")
     return payload[begin:end]
 
 
 _CONNECTION_ONLY: Final = frozenset({"connection", "proxy-connection", "keep-alive", "transfer-encoding", "upgrade"})
 _NAME: Final = re.compile(r":?[!-9;-@\[-~]+")
 _VALUE: Final = re.compile(r"(?![ \t])[^\0\r\n]*(?<![ \t])")
+_LENGTH: Final = re.compile(r"[0-9]{1,18}")
 
 
 def request_of(headers: Iterable[tuple[bytes, bytes]]) -> Request:
@@ -140,6 +145,7 @@ def request_of(headers: Iterable[tuple[bytes, bytes]]) -> Request:
     """
     pseudo: dict[str, str] = {}
     metadata: list[tuple[str, str]] = []
+    length: int | None = None
     for raw_name, raw_value in headers:
         name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
         if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
@@ -151,11 +157,15 @@ def request_of(headers: Iterable[tuple[bytes, bytes]]) -> Request:
         elif name in _CONNECTION_ONLY or (name == "te" and value != "trailers"):
             raise H2StreamError(PROTOCOL_ERROR, f"a header that HTTP/2 does not have: {name}")
         else:
+            if name == "content-length":
+                if not _LENGTH.fullmatch(value) or length not in (None, int(value)):
+                    raise H2StreamError(PROTOCOL_ERROR, f"a content-length that is none: {value!r}")
+                length = int(value)
             metadata.append((name, value))
     path = pseudo.get(":path", "")
     if pseudo and not (path and {":method", ":scheme"} <= pseudo.keys()):
         raise H2StreamError(PROTOCOL_ERROR, "a request without method, scheme and path")
-    return Request(path, frozenset(metadata))
+    return Request(path, frozenset(metadata), length)
 
 
 _NO_TABLE: Final = b"\x20"

@@ -69,3 +69,28 @@ class H2Stream:
         """The answer is no longer wanted."""
         if self.receiver is not None:
             self.receiver.cancel()
+
+
+class MeasuredBody:
+    """A receiver of a body whose length the client has said. Raises H2StreamError if another comes."""
+
+    def __init__(self, receiver: Receiver, content_length: int) -> None:
+        self._receiver = receiver
+        self._left = content_length
+
+    def data(self, payload: bytes) -> None:
+        """See `Receiver`."""
+        self._left -= len(payload)
+        if self._left < 0:
+            raise H2StreamError(h2.PROTOCOL_ERROR, "a body longer than its content-length")
+        self._receiver.data(payload)
+
+    def end(self) -> None:
+        """See `Receiver`."""
+        if self._left:
+            raise H2StreamError(h2.PROTOCOL_ERROR, "a body shorter than its content-length")
+        self._receiver.end()
+
+    def cancel(self) -> None:
+        """See `Receiver`."""
+        self._receiver.cancel()

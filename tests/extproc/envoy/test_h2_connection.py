@@ -161,7 +161,8 @@ BREAKS_THE_CONNECTION = {
     "data padded with more than there is": (headers() + raw(f.DATA, b"\x05abcd", flags=f.PADDED, stream=1), 1),
     "data padded with an unsaid length": (headers() + raw(f.DATA, b"", flags=f.PADDED, stream=1), f.FRAME_SIZE_ERROR),
     "headers padded with more than there is": (headers(1, b"\xff" + REQUEST, flags=f.PADDED), f.PROTOCOL_ERROR),
-    "headers too short for their priority": (headers(1, b"abcd", flags=f.PRIORITISED), f.PROTOCOL_ERROR),
+    "headers too short for their priority": (headers(1, b"abcd", flags=f.PRIORITISED), f.FRAME_SIZE_ERROR),
+    "headers too short for padding and priority": (headers(1, bytes(5), flags=f.PADDED | f.PRIORITISED), 6),
     "data on stream 0": (data(0, b"a"), f.PROTOCOL_ERROR),
     "data on a stream that has not begun": (data(1, b"a"), f.PROTOCOL_ERROR),
     "data on a stream of ours": (headers(3) + data(2, b"a"), f.PROTOCOL_ERROR),
@@ -174,8 +175,11 @@ BREAKS_THE_CONNECTION = {
     "RST_STREAM of a stream of ours": (headers(3) + rst_stream(2, f.CANCEL), f.PROTOCOL_ERROR),
     "RST_STREAM of 3 bytes": (headers() + raw(f.RST_STREAM, bytes(3), stream=1), f.FRAME_SIZE_ERROR),
     "PRIORITY of stream 0": (raw(f.PRIORITY, bytes(5)), f.PROTOCOL_ERROR),
+    "PRIORITY of 4 bytes of a stream that has not begun": (raw(f.PRIORITY, bytes(4), stream=1), f.FRAME_SIZE_ERROR),
+    "PRIORITY of 4 bytes of a stream of ours": (headers(3) + raw(f.PRIORITY, bytes(4), stream=2), f.FRAME_SIZE_ERROR),
     "PUSH_PROMISE": (headers() + raw(f.PUSH_PROMISE, bytes(4) + REQUEST, stream=1), f.PROTOCOL_ERROR),
     "GOAWAY of a stream": (headers() + raw(f.GOAWAY, bytes(8), stream=1), f.PROTOCOL_ERROR),
+    "GOAWAY of 7 bytes": (raw(f.GOAWAY, bytes(7)), f.FRAME_SIZE_ERROR),
     "SETTINGS of a stream": (raw(f.SETTINGS, b"", stream=1), f.PROTOCOL_ERROR),
     "SETTINGS that end within one": (raw(f.SETTINGS, bytes(7)), f.FRAME_SIZE_ERROR),
     "SETTINGS in an acknowledgement": (raw(f.SETTINGS, bytes(6), flags=f.ACK), f.FRAME_SIZE_ERROR),
@@ -226,9 +230,19 @@ def test_a_client_that_does_not_speak_http2_is_disconnected(sent: bytes) -> None
     assert served.wire.closed
 
 
+@pytest.mark.parametrize("first", [raw(f.PING, bytes(8)), ACKED, whole()], ids=["a ping", "only an answer", "a call"])
+def test_a_client_that_does_not_begin_with_its_settings_is_disconnected(first: bytes) -> None:
+    served = Served(b"")
+    (farewell,) = served.send(PREFACE, first[:8], first[8:])
+    assert (farewell.kind, int.from_bytes(farewell.payload[4:8], "big")) == (f.GOAWAY, f.PROTOCOL_ERROR)
+    assert served.wire.closed
+
+
 def malformed(*lines: tuple[bytes, bytes]) -> bytes:
     return headers(1, literal(*lines))
 
+
+SAID = malformed(*PSEUDO, (b"content-length", b"3"), (b"content-length", b"3"))
 
 BREAKS_A_STREAM = {
     "a name in capitals": (malformed(*PSEUDO, (b"A", b"1")), f.PROTOCOL_ERROR),
@@ -254,6 +268,13 @@ BREAKS_A_STREAM = {
     "a header of a connection": (malformed(*PSEUDO, (b"connection", b"close")), f.PROTOCOL_ERROR),
     "chunks": (malformed(*PSEUDO, (b"transfer-encoding", b"chunked")), f.PROTOCOL_ERROR),
     "te that is not trailers": (malformed(*PSEUDO, (b"te", b"gzip")), f.PROTOCOL_ERROR),
+    "a length that is no number": (malformed(*PSEUDO, (b"content-length", b"+1")), f.PROTOCOL_ERROR),
+    "a length without end": (malformed(*PSEUDO, (b"content-length", b"1" * 100)), f.PROTOCOL_ERROR),
+    "two lengths": (malformed(*PSEUDO, (b"content-length", b"1"), (b"content-length", b"2")), f.PROTOCOL_ERROR),
+    "a length without a body": (whole(1, literal(*PSEUDO, (b"content-length", b"1"))), f.PROTOCOL_ERROR),
+    "a body shorter than said": (SAID + data(1, b"a") + data(1, b"b", end=True), f.PROTOCOL_ERROR),
+    "a body shorter than said, before trailers": (SAID + data(1, b"ab") + whole(1, TRAILERS), f.PROTOCOL_ERROR),
+    "a body longer than said": (SAID + data(1, b"ab") + data(1, b"cd"), f.PROTOCOL_ERROR),
     "headers in the middle": (headers() + headers(1, TRAILERS), f.PROTOCOL_ERROR),
     "trailers with a path": (headers() + whole(), f.PROTOCOL_ERROR),
     "trailers with a name in capitals": (headers() + whole(1, literal((b"A", b"1"))), f.PROTOCOL_ERROR),
@@ -314,6 +335,12 @@ def test_a_request_is_what_its_frames_say_and_its_answer_is_one_write() -> None:
         (f.HEADERS, ENDED),
     ]
     assert served.requests[0].request == Request("/call", frozenset({("te", "trailers")}))
+
+
+def test_a_body_is_as_long_as_its_client_has_said_whatever_its_padding() -> None:
+    padded = raw(f.DATA, b"\x03b\0\0\0", flags=f.PADDED, stream=1)
+    answers = Served().send(SAID + data(1, b"a") + padded + data(1, b"c", end=True))
+    assert [each.payload for each in answers] == [OK, b"abc", ENDED]
 
 
 def test_trailers_end_a_request() -> None:
