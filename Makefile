@@ -43,6 +43,7 @@ test: $(READY)  ## all tests, or those of T: make test T=tests/envoy/test_sticki
 	@$(if $(filter cluster lab mesh,$(or $(PART),cluster)),$(BIN)/python -m limpet_lab.kubernetes.assets)
 	@$(if $(filter mesh,$(or $(PART),mesh)),$(BIN)/python -m limpet_lab.kubernetes.mesh_assets)
 	@$(if $(filter cluster,$(or $(PART),cluster)),$(BIN)/python -m tests.cluster.portforward.build)
+	@$(if $(filter extproc,$(or $(PART),extproc)),$(BIN)/python -m tests.extproc.envoy.h2spec.build)
 	@$(WORLD) true  # fails at once if something is missing
 	$(if $(T),$(WORLD)) $(BIN)/python -m pytest $(if $(T),'$(T)',$(SIDE_BY_SIDE) --ignore=tests/release || $(ALONE))
 ifeq ($(T),)
