@@ -57,6 +57,9 @@ MEMORY = 'limpet_memory_%s{namespace="ai",pod="p",worker="0"}'
 WORKER = {"namespace": "ai", "pod": "p", "worker": "0"}
 AI = {"namespace": "ai"}
 MODEL = {"namespace": "ai", "provider": "a", "model": "m"}
+BATCHES = 'limpet_outcome_delay_seconds_bucket{namespace="ai",pod="p",worker="0",le="%s"}'
+TAKEN = 'limpet_access_log_entries_total{namespace="ai",pod="p",worker="%s",envoy="%s"}'
+WRITTEN = 'envoy_access_logs_grpc_access_log_logs_%s{namespace="ai",pod="p"}'
 STORE = 'limpet_activity_store_up{namespace="ai",pod="p"}'
 DROPPED = 'limpet_activity_records_total{namespace="ai",pod="p",worker="0",outcome="dropped"}'
 LOST = 'limpet_activity_export_lost_records_total{namespace="ai",exporter="otlp",why="not_taken"}'
@@ -122,6 +125,43 @@ CASES: Final = [
     Case("LimpetWorkersUndecided", {REQUESTS % ("a", "sticky.hit", "ok"): "0+9x30"}, 20),
     Case("LimpetWorkerDown", {'limpet_worker_up{namespace="ai",pod="p",worker="0"}': "0x20"}, 10, [WORKER]),
     Case("LimpetWorkerDown", {'limpet_worker_up{namespace="ai",pod="p",worker="0"}': "0x3 1x20"}, 10),
+    Case(
+        "LimpetOutcomesLate",
+        {BATCHES % "0.05": "0+90x30", BATCHES % "1.0": "0+90x30"}
+        | {BATCHES % "2.5": "0+100x30", BATCHES % "+Inf": "0+100x30"},
+        20,
+        [{"namespace": "ai", "pod": "p"}],
+    ),
+    # A worker that was stopped once.
+    Case(
+        "LimpetOutcomesLate",
+        {BATCHES % "0.05": "0+100x30", BATCHES % "1.0": "0+100x30"}
+        | {BATCHES % "2.5": "0+100x9 903+100x20", BATCHES % "+Inf": "0+100x9 903+100x20"},
+        20,
+    ),
+    Case(
+        "LimpetOutcomesLost",
+        {TAKEN % ("0", "own"): "0+400x40", TAKEN % ("1", "own"): "0+500x40", TAKEN % ("1", "sidecar"): "0+900x40"}
+        | {WRITTEN % "written": "0+1000x40", WRITTEN % "dropped": "0x40"},
+        30,
+        [{"namespace": "ai", "pod": "p"}],
+    ),
+    Case(
+        "LimpetOutcomesLost",
+        {TAKEN % ("0", "own"): "0+900x40", WRITTEN % "written": "0+900x40", WRITTEN % "dropped": "0+100x40"},
+        30,
+        [{"namespace": "ai", "pod": "p"}],
+    ),
+    Case(
+        "LimpetOutcomesLost",
+        {TAKEN % ("0", "own"): "0+1000x40", WRITTEN % "written": "0+1000x40", WRITTEN % "dropped": "0x40"},
+        30,
+    ),
+    Case(
+        "LimpetOutcomesLost",
+        {TAKEN % ("0", "own"): "0+4x40", WRITTEN % "written": "0+5x40", WRITTEN % "dropped": "0x40"},
+        30,
+    ),
     Case("LimpetOperatorAway", {'limpet_catalog_connected{namespace="ai",pod="p",worker="0"}': "0x20"}, 15, [WORKER]),
     Case("LimpetOperatorAway", {'limpet_catalog_connected{namespace="ai",pod="p",worker="0"}': "0x5 1x20"}, 15),
     Case(
