@@ -76,8 +76,9 @@ bench: $(READY)  ## all benchmarks
 	$(BIN)/limpet bench reload
 	$(BIN)/limpet bench bodies
 	$(BIN)/limpet bench translation
-	@command -v redis-server >/dev/null || { echo "installing redis-server, which 'limpet bench memory', 'growth' and 'faults' need"; $(call redis); }
+	@command -v redis-server >/dev/null || { echo "installing redis-server, which 'limpet bench memory', 'outcomes', 'growth' and 'faults' need"; $(call redis); }
 	$(BIN)/limpet bench memory
+	$(BIN)/limpet bench outcomes
 	$(BIN)/limpet bench growth
 	$(BIN)/limpet bench faults
 	$(BIN)/limpet bench apply

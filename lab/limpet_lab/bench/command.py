@@ -14,6 +14,7 @@ from limpet_lab.bench.latency import latency
 from limpet_lab.bench.memory import memory
 from limpet_lab.bench.mesh import mesh
 from limpet_lab.bench.mesh_apply import mesh_apply
+from limpet_lab.bench.outcomes import outcomes
 from limpet_lab.bench.reload import reload
 from limpet_lab.bench.translation import translation
 from limpet_lab.replay.command import replay
@@ -32,6 +33,7 @@ for each in (
     memory,
     mesh,
     mesh_apply,
+    outcomes,
     reload,
     replay,
     translation,
