@@ -24,7 +24,7 @@ class CallMessages(Protocol):
 
 
 class Unary(NamedTuple):
-    """A call with one message each way; a request that came in pieces is a view of them.
+    """A call with one message each way; a request may be a view of what has come.
 
     The handler belongs to no task until it has to wait: one that never does may be answered without one.
     """

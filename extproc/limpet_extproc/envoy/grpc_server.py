@@ -10,8 +10,9 @@ import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from pathlib import Path
+from struct import Struct
 from types import coroutine
-from typing import Any, Final, cast
+from typing import Any, Final, Generic, TypeVar, cast
 
 from limpet_extproc.envoy.calls import BACKLOG, MAX_MESSAGE_BYTES, Find, Streaming, Unary
 from limpet_extproc.envoy.h2_connection import Connection
@@ -20,8 +21,10 @@ from limpet_extproc.envoy.h2_stream import H2Stream
 
 _log = logging.getLogger(__name__)
 
-_PREFIX: Final = 5
-"""Bytes before a message: a flag for compression, and its length."""
+_FLAG_AND_LENGTH: Final = Struct(">BI")
+"""Before a message: whether it is compressed, and how long it is."""
+_PREFIX: Final = _FLAG_AND_LENGTH.size
+_pack_prefix, _unpack_prefix = _FLAG_AND_LENGTH.pack, _FLAG_AND_LENGTH.unpack_from
 
 CANCELLED, UNKNOWN, RESOURCE_EXHAUSTED, UNIMPLEMENTED, INTERNAL = 1, 2, 8, 12, 13
 """Status codes."""
@@ -31,118 +34,76 @@ _OK: Final = header_block(*_HEAD)
 _ENDED: Final = header_block(("grpc-status", "0"))
 
 
-class Call:
-    """One call."""
+_How = TypeVar("_How", Unary, Streaming)
 
-    __slots__ = (
-        "_answered",
-        "_begun",
-        "_ended",
-        "_how",
-        "_max_bytes",
-        "_messages",
-        "_pending",
-        "_stream",
-        "_task",
-        "_waiting",
-    )
 
-    def __init__(self, how: Unary | Streaming | None, stream: H2Stream, max_message_bytes: int) -> None:
+class _AnyCall(Generic[_How]):
+    """What calls of both kinds have in common."""
+
+    __slots__ = ("_answered", "_begun", "_how", "_max_bytes", "_missing", "_pending", "_stream", "_task")
+
+    def __init__(self, how: _How, stream: H2Stream, max_message_bytes: int) -> None:
         self._how = how
-        self._max_bytes = max_message_bytes
         self._stream = stream
-        self._pending = bytearray()
-        """The beginning of a message."""
-        self._messages: deque[bytes] = deque()
-        self._ended = False
+        self._max_bytes = max_message_bytes
+        self._pending: list[memoryview] = []
+        """The beginning of a message. What came with it is kept as long, which is hardly ever of another call."""
+        self._missing = 0
+        """The rest of it, in bytes; 0: not even its length is known."""
         self._begun = False
         self._answered = False
-        self._waiting: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
-        if how is None:
-            self._fail(UNIMPLEMENTED, "no such method")
-        elif isinstance(how, Streaming):
-            self._begun = True
-            self._task = asyncio.get_running_loop().create_task(self._run(how.handle, self))
 
-    async def read(self) -> bytes | None:
-        """See `CallMessages`."""
-        while not self._messages:
-            if self._ended:
-                return None
-            self._stream.ask_for_more()
-            self._waiting = asyncio.get_running_loop().create_future()
-            await self._waiting
-        return self._messages.popleft()
-
-    async def write(self, message: bytes) -> None:
-        """See `CallMessages`."""
-        self._send(message, None)
-
-    def data(self, payload: bytes) -> None:
+    def data(self, payload: memoryview) -> None:
         """See `Receiver`."""
-        if not self._pending and len(payload) >= _PREFIX and self._end_of_message(payload) == len(payload):
-            self._message(payload[_PREFIX:])
+        missing = self._missing - len(payload)
+        if missing > 0:
+            self._missing = missing
+            self._pending.append(payload)
             return
-        pending = self._pending
-        pending += payload
-        while len(pending) >= _PREFIX and (end := self._end_of_message(pending)) and end <= len(pending):
-            if isinstance(self._how, Unary) and end == len(pending):
-                # Not copied, as a large body would take its size again.
-                self._pending = bytearray()
-                self._message(memoryview(pending)[_PREFIX:])
-                return
-            message = bytes(memoryview(pending)[_PREFIX:end])
-            del pending[:end]
-            self._message(message)
+        if self._pending:
+            payload = memoryview(b"".join((*self._pending, payload)))
+            self._pending = []
+        self._missing = 0
+        while len(payload) >= _PREFIX and (end := self._end_of_message(payload)):
+            if end > len(payload):
+                self._missing = end - len(payload)
+                break
+            self._message(payload[_PREFIX:end])
+            payload = payload[end:]
+        if payload:
+            self._pending = [payload]
 
     def end(self) -> None:
         """See `Receiver`."""
-        self._ended = True
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(None)
         if not self._begun:
-            self._fail(INTERNAL, "the call ended before its message")
+            self.fail(INTERNAL, "the call ended before its message")
         elif self._pending:
-            self._fail(INTERNAL, "the call ended within a message")
+            self.fail(INTERNAL, "the call ended within a message")
 
     def cancel(self) -> None:
         """See `Receiver`."""
         if self._task is not None:
             self._task.cancel()
 
-    def _end_of_message(self, data: bytes | bytearray) -> int:
+    def fail(self, status: int, why: str) -> None:
+        """End it with an error of the client's."""
+        self._end_with(status, why)
+        self.cancel()
+
+    def _end_of_message(self, data: memoryview) -> int:
         """Where the message that begins here ends; 0 if it is not allowed, and the call has failed."""
-        length = int.from_bytes(data[1:_PREFIX], "big")
-        if data[0]:
-            self._fail(UNIMPLEMENTED, "a compressed message")
+        compressed, length = _unpack_prefix(data)
+        if compressed:
+            self.fail(UNIMPLEMENTED, "a compressed message")
             return 0
         if length > self._max_bytes:
-            self._fail(RESOURCE_EXHAUSTED, "a message too large")
+            self.fail(RESOURCE_EXHAUSTED, "a message too large")
             return 0
-        return _PREFIX + length
+        return _PREFIX + int(length)
 
-    def _message(self, message: bytes | memoryview) -> None:
-        if isinstance(self._how, Streaming):
-            self._messages.append(bytes(message))
-            if self._waiting is not None and not self._waiting.done():
-                self._waiting.set_result(None)
-        elif self._how is not None and not self._begun:
-            self._begun = True
-            self._answer(self._how.handle(message))
-
-    def _answer(self, handling: Coroutine[Any, Any, bytes]) -> None:
-        """Answer at once, if nothing has to be waited for: a task would take a turn of the loop."""
-        try:
-            awaited = handling.send(None)
-        except StopIteration as done:
-            self._send(done.value, _ENDED)
-        except asyncio.CancelledError:
-            self._end_with(CANCELLED, "cancelled")
-        except Exception:
-            self._broken()
-        else:
-            self._task = asyncio.get_running_loop().create_task(self._run(_rest, handling, awaited))
+    def _message(self, message: memoryview) -> None:
+        raise NotImplementedError
 
     async def _run(self, handle: Callable[..., Awaitable[bytes | None]], *arguments: Any) -> None:
         try:
@@ -160,17 +121,78 @@ class Call:
         self._end_with(UNKNOWN, "a bug in ext_proc")
 
     def _send(self, message: bytes | None, trailers: bytes | None) -> None:
-        data = b"" if message is None else b"\x00" + len(message).to_bytes(4, "big") + message
+        data = b"" if message is None else _pack_prefix(0, len(message)) + message
         self._stream.send(b"" if self._answered else _OK, data, trailers)
         self._answered = True
-
-    def _fail(self, status: int, why: str) -> None:
-        self._end_with(status, why)
-        self.cancel()
 
     def _end_with(self, status: int, why: str) -> None:
         head = () if self._answered else _HEAD
         self._stream.send(b"", b"", header_block(*head, ("grpc-status", str(status)), ("grpc-message", why)))
+
+
+class UnaryCall(_AnyCall[Unary]):
+    """A call with one message each way."""
+
+    __slots__ = ()
+
+    def _message(self, message: memoryview) -> None:
+        """Answer at once, if nothing has to be waited for: a task would take a turn of the loop."""
+        if self._begun:
+            return
+        self._begun = True
+        handling = self._how.handle(message)
+        try:
+            awaited = handling.send(None)
+        except StopIteration as done:
+            self._send(done.value, _ENDED)
+        except asyncio.CancelledError:
+            self._end_with(CANCELLED, "cancelled")
+        except Exception:
+            self._broken()
+        else:
+            self._task = asyncio.get_running_loop().create_task(self._run(_rest, handling, awaited))
+
+
+class Call(_AnyCall[Streaming]):
+    """A call with any number of messages."""
+
+    __slots__ = ("_ended", "_messages", "_waiting")
+
+    def __init__(self, how: Streaming, stream: H2Stream, max_message_bytes: int) -> None:
+        super().__init__(how, stream, max_message_bytes)
+        self._messages: deque[bytes] = deque()
+        self._ended = False
+        self._waiting: asyncio.Future[None] | None = None
+        self._begun = True
+        self._task = asyncio.get_running_loop().create_task(self._run(how.handle, self))
+
+    async def read(self) -> bytes | None:
+        """See `CallMessages`."""
+        while not self._messages:
+            if self._ended:
+                return None
+            self._stream.ask_for_more()
+            self._waiting = asyncio.get_running_loop().create_future()
+            await self._waiting
+        return self._messages.popleft()
+
+    async def write(self, message: bytes) -> None:
+        """See `CallMessages`."""
+        self._send(message, None)
+
+    def end(self) -> None:
+        """See `Receiver`."""
+        self._ended = True
+        self._wake()
+        super().end()
+
+    def _message(self, message: memoryview) -> None:
+        self._messages.append(bytes(message))
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
 
 
 @coroutine
@@ -233,5 +255,20 @@ class Server:
         if not self._connections:
             self._on_alone()
 
-    def _open(self, stream: H2Stream, request: Request) -> Call:
-        return Call(self._find(request), stream, self._max_bytes)
+    def _open(self, stream: H2Stream, request: Request) -> UnaryCall | Call:
+        how = self._find(request)
+        if isinstance(how, Unary):
+            return UnaryCall(how, stream, self._max_bytes)
+        if how is not None:
+            return Call(how, stream, self._max_bytes)
+        call = UnaryCall(_NOBODY, stream, self._max_bytes)
+        call.fail(UNIMPLEMENTED, "no such method")
+        return call
+
+
+async def _nothing(_: bytes | memoryview) -> bytes:
+    return b""
+
+
+_NOBODY: Final = Unary(_nothing)
+"""Handles what has failed already."""

@@ -7,11 +7,13 @@ as wide as the largest body from the start, as Envoy sends none that is larger.
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
+from struct import Struct
 from typing import Final, cast
 
 from limpet_extproc.envoy import h2_frames as h2
 from limpet_extproc.envoy.h2_control import ANSWERS
-from limpet_extproc.envoy.h2_frames import H2ConnectionError, H2StreamError, Request, frame
+from limpet_extproc.envoy.h2_frames import DATA, HEAD, H2ConnectionError, H2StreamError, Request, frame
 from limpet_extproc.envoy.h2_requests import RequestDecoder, check_size
 from limpet_extproc.envoy.h2_sending import Sending
 from limpet_extproc.envoy.h2_stream import REPLENISH_BYTES, H2Stream, MeasuredBody, Receiver
@@ -22,6 +24,13 @@ MAX_STREAMS: Final = 1_000
 """Requests at a time on one connection; Envoy opens another connection for more."""
 
 _MAX_CLOSED: Final = 10_000
+
+_SIZE_AND_KIND: Final = Struct(">IBI")
+"""The head of a frame: its length and type as one number, flags and stream."""
+_HEAD_BYTES: Final = HEAD.size
+_LARGEST: Final = h2.MAX_RECEIVED_BYTES << 8 | 0xFF
+_NUMBER: Final = h2.MAX_WINDOW
+"""Without the highest bit, which says nothing."""
 
 
 Open = Callable[[H2Stream, Request], Receiver]
@@ -45,7 +54,7 @@ class Connection(asyncio.Protocol):
         self._allowed = max_body_bytes + REPLENISH_BYTES
         self._transport: asyncio.Transport
         self._sending: Sending
-        self._partial = b""
+        self._partial = bytearray()
         """A frame of which only the beginning has been received."""
         self._preface_read = False
         self._decoder = RequestDecoder()
@@ -57,10 +66,12 @@ class Connection(asyncio.Protocol):
         """Headers that continue in the next frame: stream, flags, block."""
         self._received = 0
         self._handlers: Mapping[int, Callable[[int, int, bytes], None]] = {
+            h2.HEADERS: self._headers_begin,
             h2.RST_STREAM: self._rst_stream,
             h2.SETTINGS: self._settings,
             h2.WINDOW_UPDATE: self._window_update,
             h2.CONTINUATION: self._continuation,
+            **{kind: partial(self._answered, answer) for kind, answer in ANSWERS.items()},
         }
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -91,7 +102,7 @@ class Connection(asyncio.Protocol):
         """Handle all frames that are complete."""
         self._sending.gather()
         try:
-            self._read(self._partial + data if self._partial else data)
+            self._read(data)
         except H2ConnectionError as error:
             _log.warning("a connection is closed: %s", error)
             self._sending.write(h2.goaway(self._last_stream, error.code, str(error)))
@@ -117,46 +128,71 @@ class Connection(asyncio.Protocol):
         self._cancel_all()
 
     def _read(self, data: bytes) -> None:
-        at, end = 0, len(data)
+        at = 0
         if not self._preface_read:
-            if data[: len(h2.PREFACE)] != h2.PREFACE[:end]:
+            data, at = bytes(self._partial + data), len(h2.PREFACE)
+            if data[:at] != h2.PREFACE[: len(data)]:
                 raise H2ConnectionError(h2.PROTOCOL_ERROR, "this is not HTTP/2")
-            if end < len(h2.PREFACE) + h2.HEAD.size:
-                self._partial = data
+            self._partial.clear()
+            if len(data) < at + HEAD.size:
+                self._partial += data
                 return
-            _, _, kind, flags, _ = h2.HEAD.unpack_from(data, len(h2.PREFACE))
+            _, _, kind, flags, _ = HEAD.unpack_from(data, at)
             if kind != h2.SETTINGS or flags & h2.ACK:
                 raise H2ConnectionError(h2.PROTOCOL_ERROR, "a client that does not begin with its settings")
-            self._preface_read, at = True, len(h2.PREFACE)
-        while end - at >= h2.HEAD.size:
-            high, low, kind, flags, number = h2.HEAD.unpack_from(data, at)
-            begin = at + h2.HEAD.size
-            stop = begin + (high << 8 | low)
-            if stop - begin > h2.MAX_RECEIVED_BYTES:
-                raise H2ConnectionError(h2.FRAME_SIZE_ERROR, "a frame larger than any that is allowed")
-            if stop > end:
+            self._preface_read = True
+        elif self._partial:
+            at = self._complete(data)
+        if at < len(data):
+            at = self._frames(data, at)
+            self._partial += data[at:]
+
+    def _complete(self, data: bytes) -> int:
+        """Handle the frame of which only the beginning was received; where what follows it begins.
+
+        Only this frame is put together, as all else that has come would have to be copied with it.
+        """
+        partial = self._partial
+        at = max(0, HEAD.size - len(partial))
+        partial += data[:at]
+        if len(partial) < HEAD.size:
+            return len(data)
+        size = int.from_bytes(partial[:3], "big")
+        stop = at + HEAD.size + size - len(partial)
+        partial += data[at:stop]
+        if stop > len(data) and size <= h2.MAX_RECEIVED_BYTES:
+            return len(data)
+        whole = bytes(partial)
+        partial.clear()
+        self._frames(whole, 0)
+        return stop
+
+    def _frames(self, data: bytes, at: int) -> int:
+        """Handle all frames that are complete from here on; where the first one begins that is not."""
+        view, end, unpack, streams = memoryview(data), len(data), _SIZE_AND_KIND.unpack_from, self._streams
+        while (begin := at + _HEAD_BYTES) <= end:
+            size_and_kind, flags, number = unpack(data, at)
+            stop = begin + (size_and_kind >> 8)
+            if stop > end or size_and_kind > _LARGEST:
+                if size_and_kind > _LARGEST:
+                    raise H2ConnectionError(h2.FRAME_SIZE_ERROR, "a frame larger than any that is allowed")
                 break
-            number &= h2.MAX_WINDOW
+            number &= _NUMBER
+            kind = size_and_kind & 0xFF
+            if self._block is not None and kind != h2.CONTINUATION:
+                raise H2ConnectionError(h2.PROTOCOL_ERROR, "headers that do not continue")
             try:
-                self._frame(kind, flags, number, data[begin:stop])
+                if kind == DATA:
+                    self._data(flags, number, view[begin:stop], streams.get(number))
+                else:
+                    self._handlers.get(kind, _ignored)(flags, number, data[begin:stop])
             except H2StreamError as error:
                 self._reset(number, error)
             at = stop
-        self._partial = data[at:]
+        return at
 
-    def _frame(self, kind: int, flags: int, number: int, payload: bytes) -> None:
-        if self._block is not None and kind != h2.CONTINUATION:
-            raise H2ConnectionError(h2.PROTOCOL_ERROR, "headers that do not continue")
-        if kind == h2.DATA:
-            self._data(flags, number, payload)
-        elif kind == h2.HEADERS:
-            self._headers_begin(flags, number, h2.unpadded(flags, payload, headers=True))
-        elif kind in self._handlers:
-            self._handlers[kind](flags, number, payload)
-        elif kind in ANSWERS:
-            self._sending.write(ANSWERS[kind](flags, number, payload))
-
-    def _headers_begin(self, flags: int, number: int, block: bytes) -> None:
+    def _headers_begin(self, flags: int, number: int, payload: bytes) -> None:
+        block = h2.unpadded(flags, payload, headers=True) if flags & (h2.PADDED | h2.PRIORITISED) else payload
         if not number % 2:
             raise H2ConnectionError(h2.PROTOCOL_ERROR, "headers on a stream that a client does not have")
         if flags & h2.END_HEADERS:
@@ -187,7 +223,7 @@ class Connection(asyncio.Protocol):
         # Answers that wait for a window belong to streams that are still open for the client.
         if len(self._streams) + len(self._sending.unsent) >= MAX_STREAMS:
             raise H2StreamError(h2.REFUSED_STREAM, "more requests at a time than are allowed")
-        stream = self._streams[number] = H2Stream(self, number, self._sending.first_window, self._allowed)
+        stream = self._streams[number] = H2Stream(self, number, self._sending.first_window)
         receiver = self._open(stream, request)
         if request.content_length is not None:
             receiver = MeasuredBody(receiver, request.content_length)
@@ -210,16 +246,21 @@ class Connection(asyncio.Protocol):
         elif stream.receiver is not None:
             self._ended(stream, stream.receiver)
 
-    def _data(self, flags: int, number: int, payload: bytes) -> None:
-        self._received += len(payload)
+    def _data(self, flags: int, number: int, payload: memoryview, stream: H2Stream | None) -> None:
+        size = len(payload)
+        self._received += size
         if self._received >= REPLENISH_BYTES:
             self._sending.write(h2.window_update(0, self._received))
             self._received = 0
-        stream = self._streams.get(number)
-        if stream is None or stream.receiver is None or stream.ended:
+        if stream is None or stream.ended or stream.receiver is None:
             self._late_data(flags, number)
             return
-        stream.received(len(payload))
+        stream.received += size
+        if stream.received > self._allowed:
+            raise H2StreamError(h2.FLOW_CONTROL_ERROR, "more than the stream's window allows")
+        if size and not flags:
+            stream.receiver.data(payload)
+            return
         if flags & h2.PADDED:
             payload = h2.unpadded(flags, payload)
         if payload:
@@ -248,14 +289,11 @@ class Connection(asyncio.Protocol):
 
     def send(self, stream: H2Stream, head: bytes, data: bytes, trailers: bytes | None) -> None:
         """See `H2Stream.send`."""
-        number = stream.number
-        if number not in self._streams:
+        if stream.number not in self._streams:
             return
-        begin = frame(h2.HEADERS, h2.END_HEADERS, number, head) if head else b""
-        end = b"" if trailers is None else frame(h2.HEADERS, h2.END_HEADERS | h2.END_STREAM, number, trailers)
         if trailers is not None:
             self._close_stream(stream)
-        self._sending.send(stream, begin, data, end)
+        self._sending.send(stream, head, data, trailers)
 
     def _reset(self, number: int, error: H2StreamError) -> None:
         if number > self._last_stream or not number % 2:
@@ -293,7 +331,11 @@ class Connection(asyncio.Protocol):
         self._closed.pop(number, None)
         if (stream := self._streams.pop(number, None)) is not None:
             stream.cancel()
-        self._sending.drop(number)
+        if number in self._sending.unsent:
+            self._sending.drop(number)
+
+    def _answered(self, answer: Callable[[int, int, bytes], bytes], flags: int, number: int, payload: bytes) -> None:
+        self._sending.write(answer(flags, number, payload))
 
     def _settings(self, flags: int, number: int, payload: bytes) -> None:
         if number:
@@ -314,3 +356,7 @@ class Connection(asyncio.Protocol):
         else:
             self._check_opened(number)
             self._sending.widen(number, more, self._streams.get(number))
+
+
+def _ignored(_: int, __: int, ___: bytes) -> None:
+    """A frame of a type that is not known."""

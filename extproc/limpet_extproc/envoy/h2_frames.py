@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from hpack import Encoder, NeverIndexedHeaderTuple
 
@@ -33,6 +33,9 @@ ENHANCE_YOUR_CALM: Final = 11
 HEAD: Final = Struct(">HBBBI")
 """Length without its lowest byte, that byte, type, flags and stream."""
 _SETTING: Final = Struct(">HI")
+
+
+_Payload = TypeVar("_Payload", bytes, memoryview)
 
 
 class H2ConnectionError(Exception):
@@ -116,7 +119,7 @@ def rst_stream(stream: int, code: int) -> bytes:
     return frame(RST_STREAM, 0, stream, code.to_bytes(4, "big"))
 
 
-def unpadded(flags: int, payload: bytes, *, headers: bool = False) -> bytes:
+def unpadded(flags: int, payload: _Payload, *, headers: bool = False) -> _Payload:
     """The payload without padding and, of headers, without priority. Raises H2ConnectionError."""
     begin, end = 0, len(payload)
     if flags & PADDED:

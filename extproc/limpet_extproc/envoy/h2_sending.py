@@ -2,14 +2,19 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from struct import Struct
 from typing import Final, NamedTuple, Protocol
 
 from limpet_extproc.envoy import h2_frames as h2
-from limpet_extproc.envoy.h2_frames import H2ConnectionError, H2StreamError, frame
+from limpet_extproc.envoy.h2_frames import DATA, END_HEADERS, HEADERS, H2ConnectionError, H2StreamError
 
 MOST_UNSENT_BYTES: Final = 256 << 20
 """Answers that are not read, four of the largest: a client that leaves more unread is disconnected."""
+
+_LAST: Final = END_HEADERS | h2.END_STREAM
+_head: Final = Struct(">xHBBI").pack
+"""The head of a frame of ours, none of which is as long as 64 KiB."""
 
 
 class Windowed(Protocol):
@@ -62,27 +67,31 @@ class Sending:
         elif frames:
             self._transport.write(frames)
 
-    def send(self, stream: Windowed, begin: bytes, data: bytes, end: bytes) -> None:
-        """Send data, with frames before and after it."""
-        length = len(data)
-        number = stream.number
-        if (
-            length <= h2.FRAME_BYTES
-            and length <= self._window
-            and length <= stream.window
-            and number not in self.unsent
-        ):
+    def send(self, stream: Windowed, head: bytes, data: bytes, trailers: bytes | None) -> None:
+        """Send a header block, data and, if the answer ends here, the block of its trailers; each may be empty."""
+        number, length = stream.number, len(data)
+        frames = (_head(len(head), HEADERS, END_HEADERS, number), head) if head else ()
+        end = () if trailers is None else (_head(len(trailers), HEADERS, _LAST, number), trailers)
+        if length <= min(h2.FRAME_BYTES, self._window, stream.window) and number not in self.unsent:
             self._window -= length
             stream.window -= length
-            self.write(begin + (frame(h2.DATA, 0, number, data) if data else b"") + end)
+            if data:
+                frames = (*frames, _head(length, DATA, 0, number), data)
+            self._write_all(frames + end)
             return
         if number not in self.unsent:
             self.unsent[number] = _Unsent(stream, deque())
-        self.unsent[number].parts.append((memoryview(data), end))
+        self.unsent[number].parts.append((memoryview(data), b"".join(end)))
         self._unsent_bytes += length
-        self.write(begin + self._sendable(number))
+        self._write_all((*frames, self._sendable(number)))
         if self._unsent_bytes > MOST_UNSENT_BYTES:
             self._transport.abort()
+
+    def _write_all(self, pieces: Sequence[bytes]) -> None:
+        if self._gathered is not None:
+            self._gathered += pieces
+        elif frames := b"".join(pieces):
+            self._transport.write(frames)
 
     def drop(self, number: int) -> None:
         """Drop what is left of this stream."""

@@ -12,8 +12,8 @@ REPLENISH_BYTES: Final = 1 << 20
 class Receiver(Protocol):
     """Takes in a request."""
 
-    def data(self, payload: bytes) -> None:
-        """A piece of the body."""
+    def data(self, payload: memoryview) -> None:
+        """A piece of the body, which is not empty; a view of all that has come with it."""
 
     def end(self) -> None:
         """The body is complete."""
@@ -35,13 +35,12 @@ class Carrier(Protocol):
 class H2Stream:
     """One request and its answer."""
 
-    __slots__ = ("_allowed", "_connection", "_received", "ended", "number", "receiver", "window")
+    __slots__ = ("_connection", "ended", "number", "received", "receiver", "window")
 
-    def __init__(self, connection: Carrier, number: int, window: int, allowed: int) -> None:
+    def __init__(self, connection: Carrier, number: int, window: int) -> None:
         self._connection = connection
-        self._received = 0
-        self._allowed = allowed
-        """Bytes that may come before the receiver asks for more."""
+        self.received = 0
+        """Bytes since the receiver has last asked for more."""
         self.number = number
         self.window = window
         """Bytes that we may send."""
@@ -53,17 +52,11 @@ class H2Stream:
         """Send a header block, data and, if the answer ends here, the block of its trailers; each may be empty."""
         self._connection.send(self, head, data, trailers)
 
-    def received(self, size: int) -> None:
-        """Count what has come. Raises H2StreamError if it is more than allowed."""
-        self._received += size
-        if self._received > self._allowed:
-            raise H2StreamError(h2.FLOW_CONTROL_ERROR, "more than the stream's window allows")
-
     def ask_for_more(self) -> None:
         """Everything received has been used, so as much may come again."""
-        if self._received >= REPLENISH_BYTES:
-            self._connection.widen(self.number, self._received)
-            self._received = 0
+        if self.received >= REPLENISH_BYTES:
+            self._connection.widen(self.number, self.received)
+            self.received = 0
 
     def cancel(self) -> None:
         """The answer is no longer wanted."""
@@ -78,7 +71,7 @@ class MeasuredBody:
         self._receiver = receiver
         self._left = content_length
 
-    def data(self, payload: bytes) -> None:
+    def data(self, payload: memoryview) -> None:
         """See `Receiver`."""
         self._left -= len(payload)
         if self._left < 0:

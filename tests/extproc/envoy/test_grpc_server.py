@@ -15,7 +15,7 @@ import pytest
 from tests.waiting import until
 
 from limpet_extproc.envoy.calls import CallMessages, CallServer, Find, Streaming, Unary
-from limpet_extproc.envoy.grpc_server import Call, Server
+from limpet_extproc.envoy.grpc_server import Call, Server, UnaryCall
 from limpet_extproc.envoy.grpcio_server import GrpcioServer
 from limpet_extproc.envoy.unix_connections import SYSTEM_TABLE, connections
 from limpet_extproc.process.translation import translator_listener
@@ -331,8 +331,12 @@ MESSAGE = b"\0\0\0\0\x03abc"
 async def test_a_call_that_ends_within_its_message_is_an_error(data: bytes, streaming: bool, expected: bytes) -> None:
     stream: Any = FakeStream()
     calls = Calls()
-    call = Call(Streaming(calls.twice) if streaming else Unary(calls.echo), stream, MAX_MESSAGE_BYTES)
-    call.data(data)
+    call: Call | UnaryCall
+    if streaming:
+        call = Call(Streaming(calls.twice), stream, MAX_MESSAGE_BYTES)
+    else:
+        call = UnaryCall(Unary(calls.echo), stream, MAX_MESSAGE_BYTES)
+    call.data(memoryview(data))
     call.end()
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -343,8 +347,8 @@ async def test_a_call_that_ends_within_its_message_is_an_error(data: bytes, stre
 async def test_a_call_that_is_cancelled_before_it_has_begun_warns_of_nothing(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     stream: Any = FakeStream()
-    call = Call(Unary(Calls().wait), stream, MAX_MESSAGE_BYTES)
-    call.data(MESSAGE)
+    call = UnaryCall(Unary(Calls().wait), stream, MAX_MESSAGE_BYTES)
+    call.data(memoryview(MESSAGE))
     call.cancel()
     for _ in range(3):
         await asyncio.sleep(0)

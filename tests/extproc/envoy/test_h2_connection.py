@@ -80,7 +80,7 @@ class Echo:
         self.ends = 0
         self.cancelled = False
 
-    def data(self, payload: bytes) -> None:
+    def data(self, payload: memoryview) -> None:
         self.body += payload
 
     def end(self) -> None:
