@@ -6,6 +6,7 @@ it. Nothing depends on whether a beginning is known but the time that a decision
 
 from bisect import bisect_right
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -20,7 +21,7 @@ from limpet_extproc.request.settings_hash import settings_of
 MOST_KNOWN: Final = 2_000
 """Beginnings, of five to nine kilobytes each; those that were not used for the longest time are dropped."""
 
-LEAST_BYTES: Final = 1 << 12
+LEAST_BYTES: Final = 1 << 10
 """Of a body: to read a shorter one takes less than to look for it."""
 
 MOST_BYTES: Final = 1 << 18
@@ -43,14 +44,15 @@ class Beginning(msgspec.Struct, frozen=True, gc=False):
     """A body up to the end of its last message, and what stands behind that: the rest."""
 
     found_by: bytes
-    """The hash of a part of it."""
+    """The hash of its owner and of as much of it as is one of the lengths by which beginnings are found."""
     near: bytes
     """The hash of its last bytes."""
     length: int
     digest: bytes
+    """The hash of its owner and of all of it."""
     rest_length: int
     rest: bytes
-    """A hash, like the one before."""
+    """The hash of what stands behind it."""
     request: ParsedRequest
     """As all of the body was read."""
     seed: bytes
@@ -59,23 +61,21 @@ class Beginning(msgspec.Struct, frozen=True, gc=False):
     chain: Chain
     settings: bytes
 
-    def begins(self, view: memoryview) -> bool:
-        """Whether it begins this body, and its rest ends it."""
+    def begins(self, view: memoryview, hashed: xxh3_128, size: int) -> bool:
+        """Whether it begins this body, and its rest ends it. `hashed`: its owner and so many bytes of it."""
         length, rest_length = self.length, self.rest_length
-        return (
-            length + rest_length <= len(view)
-            and xxh3_64_digest(view[length - _NEAR_BYTES : length]) == self.near
-            and xxh3_128_digest(view[:length]) == self.digest
-            and xxh3_128_digest(view[len(view) - rest_length :]) == self.rest
-        )
+        if length + rest_length > len(view) or xxh3_64_digest(view[length - _NEAR_BYTES : length]) != self.near:
+            return False
+        whole = hashed.copy()
+        whole.update(view[size:length])
+        return whole.digest() == self.digest and xxh3_128_digest(view[len(view) - rest_length :]) == self.rest
 
 
 class BegunTurn(msgspec.Struct, frozen=True):
     """A body, and what it goes on from."""
 
     body: bytes
-    hashes: tuple[bytes, ...]
-    """Of its beginnings, of the lengths by which others are found; the longest first."""
+    owner: bytes
     before: Beginning | None
     request: ParsedRequest | None
     """As it was read; None: it has to be."""
@@ -99,14 +99,25 @@ class Beginnings:
         """
         if not LEAST_BYTES <= len(body) <= MOST_BYTES:
             return None
-        view, hashes = memoryview(body), _hashes(body, owner)
-        for each in hashes:
-            for known in self._known.get(each, ()):
-                if known.begins(view):
-                    self._known.move_to_end(each)
-                    added = body[known.length : len(body) - known.rest_length]
-                    return BegunTurn(body, hashes, known, gone_on(known.request, known.length, added))
-        return BegunTurn(body, hashes, None, None)
+        view, last = memoryview(body), bisect_right(_LENGTHS, len(body))
+        # Nearly always by the longest; then the shorter ones need not be hashed.
+        known = self._found(view, _hashed(view, owner, _LENGTHS[last - 1]), _LENGTHS[last - 1])
+        if known is None:
+            shorter = reversed(_each_hashed(view, owner, _LENGTHS[max(0, last - _STEPS_BACK) : last - 1]))
+            known = next((found for each in shorter if (found := self._found(view, *each)) is not None), None)
+        if known is None:
+            return BegunTurn(body, owner, None, None)
+        added = body[known.length : len(body) - known.rest_length]
+        return BegunTurn(body, owner, known, gone_on(known.request, known.length, added))
+
+    def _found(self, view: memoryview, hashed: xxh3_128, size: int) -> Beginning | None:
+        """The one that begins this body, if it is found by so many bytes of it."""
+        found_by = hashed.digest()
+        for known in self._known.get(found_by, ()):
+            if known.begins(view, hashed, size):
+                self._known.move_to_end(found_by)
+                return known
+        return None
 
     def hashed(self, turn: BegunTurn, request: ParsedRequest, seed: bytes) -> tuple[Chain, bytes] | None:
         """The chain of its prompt and the hash of its settings; None: they have to be reckoned from the whole."""
@@ -131,10 +142,13 @@ class Beginnings:
     ) -> None:
         assert request.layout is not None
         view, length = memoryview(turn.body), request.layout.ends[-1]
-        steps = bisect_right(_LENGTHS, len(view)) - bisect_right(_LENGTHS, length)
-        if steps >= len(turn.hashes):
+        last, at = bisect_right(_LENGTHS, len(view)), bisect_right(_LENGTHS, length)
+        if at <= max(0, last - _STEPS_BACK):
             return  # too much of it stands behind the messages
-        found_by = turn.hashes[steps]
+        size = _LENGTHS[at - 1]
+        hashed = _hashed(view, turn.owner, size)
+        found_by = hashed.digest()
+        hashed.update(view[size:length])
         if turn.before is not None:
             self._drop(turn.before)
         alike = self._known.pop(found_by, ())
@@ -143,7 +157,7 @@ class Beginnings:
             found_by,
             xxh3_64_digest(view[length - _NEAR_BYTES : length]),
             length,
-            xxh3_128_digest(view[:length]),
+            hashed.digest(),
             len(view) - length,
             xxh3_128_digest(view[length:]),
             request,
@@ -167,11 +181,17 @@ class Beginnings:
             self._known.pop(known.found_by, None)
 
 
-def _hashes(body: bytes, owner: bytes) -> tuple[bytes, ...]:
-    view, hashed, found, begin = memoryview(body), xxh3_128(owner), [], 0
-    last = bisect_right(_LENGTHS, len(body))
-    for length in _LENGTHS[max(0, last - _STEPS_BACK) : last]:
-        hashed.update(view[begin:length])
-        found.append(hashed.digest())
-        begin = length
-    return tuple(found[::-1])
+def _hashed(view: memoryview, owner: bytes, size: int) -> xxh3_128:
+    hashed = xxh3_128(owner)
+    hashed.update(view[:size])
+    return hashed
+
+
+def _each_hashed(view: memoryview, owner: bytes, sizes: Sequence[int]) -> list[tuple[xxh3_128, int]]:
+    """The same for each of these sizes, which ascend, in one pass."""
+    hashed, begin, found = xxh3_128(owner), 0, []
+    for size in sizes:
+        hashed.update(view[begin:size])
+        found.append((hashed.copy(), size))
+        begin = size
+    return found
