@@ -3,17 +3,21 @@
 Candidates are filtered, scored and picked; where a conversation is warm comes before all scores.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final, NamedTuple
 
 import msgspec
 
 from limpet_extproc.contract.reasons import DecisionReason, Exclusion
+from limpet_extproc.decision.draws import NO_DRAWS, Draws
 from limpet_extproc.decision.filter import Filtered, by_demands, by_failure, by_health, without_better
-from limpet_extproc.decision.head_moving import with_moved_heads
+from limpet_extproc.decision.head_moving import may_move_heads, with_moved_heads
 from limpet_extproc.decision.outlook import UNKNOWN_PACE, as_remembered, outlook_of
 from limpet_extproc.decision.pick import best_first, held_back, in_order, spread
+from limpet_extproc.decision.pool import Pool
 from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.query import Query
+from limpet_extproc.decision.ranking import first_ranked
 from limpet_extproc.decision.request_price import allowed_by_demands, why_not_sticky
 from limpet_extproc.decision.room import by_room
 from limpet_extproc.decision.score import by_sort, expected_usd, weighted
@@ -51,11 +55,12 @@ def choose(
     now_s: float,
     random_seed: bytes,
     heads: Heads = NO_HEADS,
+    draws: Draws = NO_DRAWS,
 ) -> Decision:
     """Order the providers for one request.
 
     `now_s` is wall clock; `random_seed` is used where no conversation may matter (modes Off and Observe) or there is
-    none; `heads` says where beginnings of the prompt are warm.
+    none; `heads` says where beginnings of the prompt are warm; `draws` saves work and changes nothing.
     """
     steering = query.steering
     if query.pinned:
@@ -74,17 +79,17 @@ def choose(
         if not left.providers:
             return Decision((), _bypass(steering) if steering.chooses() else "first.scored", None, filtered.excluded)
         if steering.chooses():
-            seed = query.key if query.stays else random_seed
+            draw = _Draw(query.key, draws) if query.stays else _Draw(random_seed)
             filtered = without_better(filtered)
-            return _steered(query, steering, left, filtered, remembered, warmth, states, now_s, seed)
+            return _steered(query, steering, left, filtered, remembered, warmth, states, now_s, draw)
     filtered = without_better(filtered)
     if mode == "Enforce":
-        return _sticky(query, filtered, remembered, warmth, states, now_s)
-    seed = query.key if query.placed else random_seed
-    order = _in_order((), filtered.open, query, filtered, states, seed)
+        return _sticky(query, filtered, remembered, warmth, states, now_s, draws)
+    draw = _Draw(query.key, draws) if query.placed else _Draw(random_seed)
+    order = _in_order((), filtered.open, query, filtered, states, draw)
     if mode == "Off":
         return _decision(filtered, order, _spread_reason(query))
-    enforced = _sticky(query, filtered, remembered, warmth, states, now_s)
+    enforced = _sticky(query, filtered, remembered, warmth, states, now_s, draws)
     decision = _decision(filtered, order, "observe.spread", warmth=warmth)
     return msgspec.structs.replace(decision, enforce_reason=enforced.reason, enforce_provider=enforced.order[0])
 
@@ -110,17 +115,18 @@ def _sticky(
     warmth: Warmth,
     states: ProviderStates,
     now_s: float,
+    draws: Draws,
 ) -> Decision:
     failed = remembered.failed_lately(now_s) if remembered is not None else ()
     if failed:
         filtered = by_failure(filtered, failed)
     first, reason = warm_first(filtered, remembered, warmth, query, states, now_s, filtered.open)
     if first:
-        order = _in_order(first, filtered.open, query, filtered, states, query.key, (warmth, None))
+        order = _in_order(first, filtered.open, query, filtered, states, _Draw(query.key, draws), (warmth, None))
     else:
         outlook = outlook_of(query, remembered.pace if remembered is not None else UNKNOWN_PACE, now_s)
-        seed = spread_seed(filtered.open, query)
-        order = _in_order((), filtered.open, query, filtered, states, seed, (warmth, outlook))
+        draw = _Draw(spread_seed(filtered.open, query), draws)
+        order = _in_order((), filtered.open, query, filtered, states, draw, (warmth, outlook))
     if reason == "first.scored":
         if failed and order[0] not in failed:
             reason = "sticky.left.failed"
@@ -141,7 +147,7 @@ def _steered(
     warmth: Warmth,
     states: ProviderStates,
     now_s: float,
-    seed: bytes,
+    draw: "_Draw",
 ) -> Decision:
     """The client's own order and set, obeyed; memory counts only under policy StickyWithin, and in what prices are."""
     named = tuple(name for name in dict.fromkeys(steering.order) if name in allowed.providers)
@@ -155,7 +161,7 @@ def _steered(
     # A client may choose a provider that drains: draining turns away only requests that have no preference.
     candidates = (*filtered.open, *filtered.draining)
     if steering.sort is None:
-        order = _in_order(first, candidates, query, filtered, states, seed)
+        order = _in_order(first, candidates, query, filtered, states, draw)
     else:
         ranked, degraded = (
             best_first(some, by_sort(steering.sort, some, query, warmth, states, now_s))
@@ -177,8 +183,23 @@ def _bypass(steering: Steering) -> DecisionReason:
     return "bypass.sort" if steering.sort else "bypass.allow_fallbacks"
 
 
-_Ahead = tuple[Warmth, Outlook | None]
-"""What is warm, and how the conversation is expected to go on; None: this request alone counts."""
+class _Draw(NamedTuple):
+    """What near-equals are drawn by."""
+
+    seed: bytes
+    draws: Draws = NO_DRAWS
+    """Those that may come again: none of random seeds."""
+
+
+class _Ahead(NamedTuple):
+    """What is to come."""
+
+    warmth: Warmth = NO_WARMTH
+    outlook: Outlook | None = None
+    """How the conversation is expected to go on; None: this request alone counts."""
+
+
+_NOTHING_AHEAD: Final = _Ahead()
 
 
 def _in_order(
@@ -187,14 +208,19 @@ def _in_order(
     query: Query,
     filtered: Filtered,
     states: ProviderStates,
-    seed: bytes,
-    ahead: _Ahead | None = None,
+    draw: _Draw,
+    ahead: tuple[Warmth, Outlook | None] | None = None,
 ) -> tuple[str, ...]:
-    """`ahead`: None: this request alone counts, with nothing warm."""
-    ranked = _spread(query, candidates, filtered.shares, states, seed, ahead)
+    """As much of the order as is tried at most. `ahead`: None: this request alone counts, with nothing warm."""
+    most = query.lane.policy.max_attempts + len(first) + len(filtered.shares)
+    held_by = draw.seed if ahead is None else query.key
+    known = _NOTHING_AHEAD if ahead is None else _Ahead(*ahead)
+    ranked = _spread(query, candidates, filtered.shares, states, draw, held_by, known, most)
+    if len(first) + len(ranked) >= most:
+        return in_order(first, ranked)
     if filtered.just_failed:
-        ranked += _spread(query, filtered.just_failed, filtered.shares, states, seed, ahead)
-    degraded = _spread(query, filtered.degraded, {}, states, seed, ahead) if filtered.degraded else ()
+        ranked += _spread(query, filtered.just_failed, filtered.shares, states, draw, held_by, known, most)
+    degraded = _spread(query, filtered.degraded, {}, states, draw, held_by, known, most) if filtered.degraded else ()
     return in_order(first, ranked, filtered, degraded)
 
 
@@ -203,27 +229,75 @@ def _spread(
     candidates: Sequence[Candidate],
     shares: Mapping[str, float],
     states: ProviderStates,
-    seed: bytes,
-    ahead: _Ahead | None,
+    draw: _Draw,
+    held_by: bytes,
+    ahead: _Ahead,
+    most: int,
+    pool: Pool | None = None,
 ) -> list[str]:
-    """`shares`: of new conversations, for those that may not have their full one yet."""
+    """The first `most` at least, or all.
+
+    `shares`: of new conversations, for those that may not have their full one yet; `held_by`: the seed by which they
+    have it; `pool`: of the candidates, if it is known.
+    """
     if len(candidates) < 2:
         return [candidate.provider for candidate in candidates]
-    if query.lane.zero_weights:
-        weighty = [candidate for candidate in candidates if candidate.weight]
-        if weighty and len(weighty) < len(candidates):
-            # Not among the near-equals, however cheap: they would come first where the others are dearer than near.
-            weightless = [candidate for candidate in candidates if not candidate.weight]
-            ranked = _spread(query, weighty, shares, states, seed, ahead)
-            return [*ranked, *_spread(query, weightless, shares, states, seed, ahead)]
-    warmth, outlook = ahead or (NO_WARMTH, None)
-    if outlook is None:
-        usd = expected_usd(candidates, query, warmth.tokens)
+    pool = pool or query.lane.pools.of(candidates)
+    if query.lane.zero_weights and (parts := _by_weight(candidates, pool)):
+        # Not among the near-equals, however cheap: they would come first where the others are dearer than near.
+        ranked: list[str] = []
+        for part, its_pool in parts:
+            if len(ranked) < most:
+                ranked += _spread(query, part, shares, states, draw, held_by, ahead, most, its_pool)
+        return ranked
+    if pool is not None:
+        ranked = _of_pool(query, pool, states, draw, ahead, most)
     else:
-        usd = with_moved_heads(candidates, totals_usd(candidates, query, warmth, outlook), query, warmth)
-    scores = weighted(usd, candidates, query.lane.model, states)
-    ranked = spread(candidates, usd, scores, query.lane.policy.spread_within_percent, seed)
-    return held_back(ranked, shares, query.key if ahead is not None else seed) if shares else ranked
+        usd = _usd(query, candidates, ahead)
+        scores = weighted(usd, candidates, query.lane.model, states)
+        ranked = spread(candidates, usd, scores, query.lane.policy.spread_within_percent, draw.seed)
+    return held_back(ranked, shares, held_by) if shares else ranked
+
+
+def _by_weight(
+    candidates: Sequence[Candidate], pool: Pool | None
+) -> tuple[tuple[Sequence[Candidate], Pool | None], ...]:
+    """Those with a weight and those without; empty where all of them are the one or the other."""
+    if pool is not None:
+        return tuple([(part.candidates, part) for part in pool.by_weight])
+    some = [candidate for candidate in candidates if candidate.weight]
+    if not some or len(some) == len(candidates):
+        return ()
+    return (some, None), ([candidate for candidate in candidates if not candidate.weight], None)
+
+
+def _usd(query: Query, candidates: Sequence[Candidate], ahead: _Ahead) -> list[float]:
+    if ahead.outlook is None:
+        return expected_usd(candidates, query, ahead.warmth.tokens)
+    usd = totals_usd(candidates, query, ahead.warmth, ahead.outlook)
+    return with_moved_heads(candidates, usd, query, ahead.warmth)
+
+
+def _of_pool(query: Query, pool: Pool, states: ProviderStates, draw: _Draw, ahead: _Ahead, most: int) -> list[str]:
+    """The same of many, of which most cost the same as others."""
+    model, warmth = query.lane.model, ahead.warmth
+    apart: Collection[str] = warmth.tokens
+    if states.factors or states.slow:
+        apart = {*warmth.tokens, *states.factors, *states.slow.get(model, ())}
+    entries = pool.entries(apart)
+    candidates = [entry.candidate for entry in entries]
+    if ahead.outlook is not None and warmth.tokens and not warmth.own:
+        usd = totals_usd(candidates, query, warmth, ahead.outlook)
+        moves = may_move_heads(candidates, usd, query, warmth)
+        if drawing := [entry for entry, may in zip(entries, moves, strict=False) if may and entry.kind >= 0]:
+            # Each of these draws for itself whether it is the one.
+            apart = {*apart, *(each.provider for entry in drawing for _, each in pool.alike(entry, apart))}
+            entries = pool.entries(apart)
+            candidates = [entry.candidate for entry in entries]
+    usd = _usd(query, candidates, ahead)
+    scores = weighted(usd, candidates, model, states)
+    within = query.lane.policy.spread_within_percent
+    return first_ranked(pool, entries, usd, scores, within, draw.seed, apart, most, draw.draws)
 
 
 def _decision(
@@ -234,7 +308,7 @@ def _decision(
     limit: int | None = None,
     warmth: Warmth = NO_WARMTH,
 ) -> Decision:
-    if filtered.out and order == filtered.out:
+    if filtered.out and order[0] == filtered.out[0]:
         reason = "last_resort.all_out"
     attempts = filtered.lane.policy.max_attempts if limit is None else min(limit, filtered.lane.policy.max_attempts)
     trial = order[0] in filtered.trials

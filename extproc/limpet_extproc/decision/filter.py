@@ -40,14 +40,13 @@ def by_health(lane: Lane, states: ProviderStates, now_s: float) -> Filtered:
     """Sort the lane's candidates by health."""
     if states.all_well and not lane.drains:
         return Filtered(lane, lane.candidates)
-    open_: list[Candidate] = []
     draining: list[Candidate] = []
     degraded: list[Candidate] = []
     out: list[tuple[float, str]] = []
     trials: dict[str, Exclusion] = {}
     shares: dict[str, float] = {}
     excluded: dict[str, Exclusion] = {}
-    for candidate in lane.candidates:
+    for candidate in _noted(lane, states):
         name = candidate.provider
         if found := states.of(name, lane.model):
             judgement = judge(found, now_s)
@@ -68,11 +67,22 @@ def by_health(lane: Lane, states: ProviderStates, now_s: float) -> Filtered:
         if candidate.drain:
             draining.append(candidate)
             excluded[name] = "draining"
-        else:
-            open_.append(candidate)
     out.sort()
     names = tuple(name for _, name in out)
-    return Filtered(lane, tuple(open_), tuple(draining), tuple(degraded), names, trials, shares, excluded)
+    open_ = lane.pools.without(frozenset(excluded)).candidates
+    return Filtered(lane, open_, tuple(draining), tuple(degraded), names, trials, shares, excluded)
+
+
+def _noted(lane: Lane, states: ProviderStates) -> list[Candidate]:
+    """The candidates that may be anything but simply up, in the order of the lane."""
+    noted = states.noted(lane.model)
+    if not lane.draining:
+        names = [name for name in noted if name in lane.by_provider]
+    else:
+        names = [*{*(name for name in noted if name in lane.by_provider), *lane.draining}]
+    if len(names) > 1:
+        names.sort(key=lane.pools.places.__getitem__)
+    return [lane.by_provider[name] for name in names]
 
 
 def by_demands(filtered: Filtered, steering: Steering, allowed: Allowed) -> Filtered:

@@ -1,7 +1,8 @@
 """When a conversation leaves the provider where it is warm and all is well: by expected dollars, and never by habit."""
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterable, Sequence
+from math import inf
+from typing import Final, NamedTuple
 
 from limpet_extproc.contract.prices import Price
 from limpet_extproc.decision.filter import Filtered
@@ -47,10 +48,19 @@ def may_leave(query: Query, remembered: Remembered, states: ProviderStates) -> b
     return sticky is None or not states.all_well or not is_surely_cheapest(sticky, query, NO_WARMTH)
 
 
+class MoveTarget(NamedTuple):
+    """A candidate, or several at which everything costs the same."""
+
+    candidate: Candidate
+    """Any of them."""
+    alike: Iterable[tuple[int, Candidate]]
+    """All of them, each with where it comes among the candidates of all targets; in that order. Read once at most."""
+
+
 def cheaper_place(
     filtered: Filtered,
     sticky: Candidate,
-    candidates: Sequence[Candidate],
+    targets: Sequence[MoveTarget],
     usd: Sequence[tuple[float, float]],
     query: Query,
     states: ProviderStates,
@@ -59,7 +69,7 @@ def cheaper_place(
 ) -> Candidate | None:
     """The one of these that saves most, if that is worth the move.
 
-    `usd` is what each of them costs (`totals`), `warm` are those where it was before and is still warm.
+    `usd` is what each target costs (`totals`), `warm` are those where it was before and is still warm.
 
     The margin counts against staying for good: to leave one turn later always costs nearly the same.
 
@@ -70,19 +80,25 @@ def cheaper_place(
     price = request_price(sticky, query)
     if price is None:
         return None
-    stays, leaves = usd[candidates.index(sticky)]
-    best, best_usd = None, min((1 - MARGIN) * stays, leaves)
-    for each, both in zip(candidates, usd, strict=True):
+    stays, leaves = next(both for (each, _), both in zip(targets, usd, strict=True) if each is sticky)
+    best, best_usd, best_at = None, min((1 - MARGIN) * stays, leaves), -inf
+    for (each, alike), both in zip(targets, usd, strict=True):
         expected = min(both)
-        if expected >= best_usd or each is sticky:
+        if expected > best_usd or each is sticky:
             continue
         expected *= states.factor(each.provider, filtered.lane.model)
         was_there = each.provider in warm
-        cheaper = expected < best_usd and _is_cheaper(request_price(each, query), price)
+        cheaper = expected <= best_usd and _is_cheaper(request_price(each, query), price)
         if was_there and (each.tiers or sticky.tiers):
             cheaper = cheaper and _is_cheaper(each.price, sticky.price)
-        if cheaper and _may_move(filtered, each, states, now_s):
-            best, best_usd = each, expected
+        if not cheaper:
+            continue
+        for at, candidate in alike:
+            if expected == best_usd and at >= best_at:
+                break  # of equals the first
+            if _may_move(filtered, candidate, states, now_s):
+                best, best_usd, best_at = candidate, expected, at
+                break
     return best
 
 

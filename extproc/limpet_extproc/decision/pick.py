@@ -44,9 +44,14 @@ def best_first(candidates: Sequence[Candidate], scores: Sequence[tuple[float, ..
 
 
 def in_order(
-    first: Iterable[str], ranked: Iterable[str], filtered: Filtered, degraded: Iterable[str] = ()
+    first: Iterable[str], ranked: Iterable[str], filtered: Filtered | None = None, degraded: Iterable[str] = ()
 ) -> tuple[str, ...]:
-    """Each once: `first`, then `ranked`, those that drain, `degraded`, and as the last resort those that are out."""
+    """Each once: `first`, then `ranked`, those that drain, `degraded`, and as the last resort those that are out.
+
+    `filtered`: None: the order needs nobody of the latter.
+    """
+    if filtered is None:
+        return tuple(dict.fromkeys((*first, *ranked)))
     draining = [candidate.provider for candidate in filtered.draining]
     return tuple(dict.fromkeys((*first, *ranked, *draining, *degraded, *filtered.out)))
 

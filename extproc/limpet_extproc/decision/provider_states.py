@@ -1,6 +1,6 @@
 """The states of the providers, as a decision reads them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from limpet_extproc.decision.health import (
@@ -47,6 +47,15 @@ class ProviderStates:
     def all_well(self) -> bool:
         """Whether no provider needs a look at all."""
         return not (self.health or self.by_model or self.probed)
+
+    def noted(self, model: str) -> Collection[str]:
+        """The providers with a state of their own, or of this model there: all others are simply well."""
+        names = dict.fromkeys(self.health)
+        if self.by_model:
+            names.update(dict.fromkeys([provider for provider, scope in self.by_model if scope == model]))
+        if self.probed:
+            names.update(dict.fromkeys([provider for provider, scope in self.probed if scope in ("", model)]))
+        return names
 
     def factor(self, provider: str, model: str) -> float:
         """What a dollar counts as for this model there, by errors and speed: 1 at its best, 3 at its worst."""

@@ -26,6 +26,7 @@ from limpet_extproc.contract.catalog import (
 from limpet_extproc.contract.prices import NextPrice, Price, PriceTier
 from limpet_extproc.decision.clients import STRANGERS, Clients, clients_of
 from limpet_extproc.decision.policies import Policies
+from limpet_extproc.decision.pool import Pools
 from limpet_extproc.decision.prices_now import NO_WINDOWS, PricesNow, prices_now
 from limpet_extproc.decision.unbeaten import unbeaten
 
@@ -115,6 +116,10 @@ class Lane:
     where that depends on more of a request."""
     unbeaten: frozenset[str] = frozenset()
     """Those that no conversation leaves for their prices."""
+    draining: tuple[str, ...] = ()
+    """Those that take no new conversations."""
+    pools: Pools = field(default_factory=lambda: Pools(()), compare=False, repr=False)
+    """The candidates, and those without some that are out, by what they cost."""
 
     @classmethod
     def of(cls, model: str, candidates: tuple[Candidate, ...], policy: Policy) -> "Lane":
@@ -152,6 +157,8 @@ class Lane:
             {each.provider: each.min_tokens for each in candidates} if any(c.min_tokens for c in candidates) else {},
             _stays(candidates),
             unbeaten(candidates),
+            tuple([candidate.provider for candidate in candidates if candidate.drain]),
+            Pools(candidates),
         )
 
 

@@ -1,6 +1,6 @@
 """Where a conversation stays: the providers that are tried first because it is warm there."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import inf
 from typing import Final
 
@@ -8,7 +8,7 @@ import msgspec
 
 from limpet_extproc.contract.reasons import DecisionReason, Exclusion
 from limpet_extproc.decision.filter import Filtered
-from limpet_extproc.decision.moving import cheaper_place, is_surely_cheapest
+from limpet_extproc.decision.moving import MoveTarget, cheaper_place, is_surely_cheapest
 from limpet_extproc.decision.outlook import outlook_of
 from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.query import Query
@@ -81,15 +81,32 @@ def _stay_or_move(
     remembered: Remembered,
     elsewhere: Sequence[Candidate],
 ) -> WarmFirst:
-    candidates = [sticky, *[filtered.lane.by_provider[name] for name in others]]
-    candidates += [each for each in elsewhere if each is not sticky and each.provider not in others]
+    own = [sticky, *[filtered.lane.by_provider[name] for name in others]]
     warmth = with_grown(warmth, sticky.provider)
-    usd = stays_and_leaves_usd(candidates, query, warmth, outlook_of(query, remembered.pace, now_s))
-    to = cheaper_place(filtered, sticky, candidates, usd, query, states, now_s, others)
+    targets = [MoveTarget(each, ((at - len(own), each),)) for at, each in enumerate(own)]
+    targets += _elsewhere(elsewhere, (sticky.provider, *others), query, warmth, states)
+    outlook = outlook_of(query, remembered.pace, now_s)
+    usd = stays_and_leaves_usd([each.candidate for each in targets], query, warmth, outlook)
+    to = cheaper_place(filtered, sticky, targets, usd, query, states, now_s, others)
     if to is None:
         return (sticky.provider, *others), "sticky.hit"
     reason: DecisionReason = "sticky.returned" if to.provider in others else "sticky.moved.cheaper"
     return (to.provider, sticky.provider, *others), reason
+
+
+def _elsewhere(
+    elsewhere: Sequence[Candidate], own: Collection[str], query: Query, warmth: Warmth, states: ProviderStates
+) -> list[MoveTarget]:
+    """All but its own places; of those that cost the same, one stands for all."""
+    pool = query.lane.pools.of(elsewhere)
+    if pool is None:
+        return [MoveTarget(each, ((at, each),)) for at, each in enumerate(elsewhere) if each.provider not in own]
+    apart = {*own, *warmth.tokens, *states.factors, *states.slow.get(query.lane.model, ())}
+    return [
+        MoveTarget(each.candidate, pool.alike(each, apart))
+        for each in pool.entries(apart)
+        if each.candidate.provider not in own
+    ]
 
 
 def with_grown(warmth: Warmth, provider: str) -> Warmth:
@@ -110,7 +127,7 @@ def _least_first(
 ) -> tuple[str, ...]:
     """Those of the other warm places that cost no more than any that is cold, the cheapest before the others."""
     warm = [query.lane.by_provider[name] for name in others]
-    cold = [each for each in elsewhere if each.provider not in others]
+    cold = [each.candidate for each in _elsewhere(elsewhere, others, query, warmth, ProviderStates())]
     usd = totals_usd([*warm, *cold], query, warmth, outlook_of(query, remembered.pace, now_s))
     least_cold = min(usd[len(warm) :], default=inf)
     ranked = sorted(zip(usd, range(len(warm)), others, strict=False))

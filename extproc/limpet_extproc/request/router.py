@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from limpet_extproc.contract.apis import MOST_PATH_CHARS
 from limpet_extproc.contract.record import Record
 from limpet_extproc.decision.clients import Client
+from limpet_extproc.decision.draws import Draws
 from limpet_extproc.decision.moving import may_leave
 from limpet_extproc.decision.snapshot import Snapshot
 from limpet_extproc.dialects.port import Refusal
@@ -79,6 +80,7 @@ class StickyRouting:
         self._random_seed = random_seed
         self._key_rates = KeyRates()
         self._beginnings = Beginnings()
+        self._draws = Draws()
         self._objects = ObjectRouting(read, references, snapshot, pins, secret)
 
     async def route(
@@ -120,7 +122,7 @@ class StickyRouting:
         if known and remembered is None and opened.query.has_history:
             last_model = await model_before(opened, self._snapshot(), self._memory, self._secret, now_s, peek=alone)
         states, seed = self._tracker.states, self._random_seed()
-        routing = decide(opened, remembered, states, now_s, seed, before, last_model, heads)
+        routing = decide(opened, remembered, states, now_s, seed, before, last_model, heads, self._draws)
         if watch is not None:
             watch.considered = Considered(opened, remembered, states, heads, now_s)
             if alone:

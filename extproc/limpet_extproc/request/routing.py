@@ -10,6 +10,7 @@ from limpet_extproc.contract.envoy import TRACE_HEADER, TRIES
 from limpet_extproc.contract.reasons import DecisionReason, Exclusion
 from limpet_extproc.contract.record import CacheEvidence, Record, TurnsBefore
 from limpet_extproc.decision.choose import Decision, choose
+from limpet_extproc.decision.draws import NO_DRAWS, Draws
 from limpet_extproc.decision.evidence import evidence_of
 from limpet_extproc.decision.outlook import UNKNOWN_PACE, output_tokens
 from limpet_extproc.decision.provider_states import ProviderStates
@@ -71,10 +72,11 @@ def decide(
     before: int = 0,
     model_before: str = "",
     heads: Heads = NO_HEADS,
+    draws: Draws = NO_DRAWS,
 ) -> Routing | Refusal:
     """The order of providers and all that goes with it.
 
-    `random_seed` and `heads`: see `choose`, `before`: see `edits`, `model_before`: see `evidence_of`.
+    `random_seed`, `heads` and `draws`: see `choose`, `before`: see `edits`, `model_before`: see `evidence_of`.
     """
     query, lane = opened.query, opened.query.lane
     if lane.tiered:
@@ -85,7 +87,7 @@ def decide(
         if settings != query.settings:
             query = msgspec.structs.replace(query, settings=settings)
             opened = msgspec.structs.replace(opened, query=query)
-    decision = choose(query, remembered, states, now_s, random_seed, heads)
+    decision = choose(query, remembered, states, now_s, random_seed, heads, draws)
     order = decision.order
     if not order and query.pinned:
         return pin_ruled_out(query.pinned)

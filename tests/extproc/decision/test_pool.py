@@ -1,0 +1,199 @@
+"""Many candidates are reckoned by kind and ranked in part: the same decisions and bills as one by one, and in whole."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.extproc.conftest import Make
+
+from limpet_extproc.contract.prices import Price
+from limpet_extproc.contract.record import CacheEvidence, Record, TurnsBefore
+from limpet_extproc.decision.bills import bill
+from limpet_extproc.decision.choose import Decision, choose
+from limpet_extproc.decision.draws import KEPT, Draws
+from limpet_extproc.decision.health import HealthState
+from limpet_extproc.decision.pool import Pools
+from limpet_extproc.decision.prefix import Chain, PromptHead
+from limpet_extproc.decision.provider_states import ProviderStates
+from limpet_extproc.decision.query import Query
+from limpet_extproc.decision.snapshot import Lane
+from limpet_extproc.decision.steering import Steering
+from limpet_extproc.envoy.usage import TokenUsage
+from limpet_extproc.memory import ConversationPace, LastFailure, Remembered, Warm
+from limpet_extproc.memory.heads import Heads, WarmHead
+
+NOW = 10_000.0
+HEAD = b"12345678"
+USUAL = Price(1.0, 4.0, 0.1, 1.0)
+
+_PRICES: tuple[Price | None, ...] = (
+    USUAL,
+    USUAL.times(1.1),
+    USUAL.times(0.5),
+    Price(1.0, 4.0, 0.1, 1.25),
+    Price(0.8, 6.0, 0.4, 0.8),
+    None,
+)
+_PROVIDERS = st.fixed_dictionaries(
+    {
+        "price": st.sampled_from(_PRICES),
+        "min_tokens": st.sampled_from((0, 0, 3_000)),
+        "weight": st.sampled_from((100, 100, 100, 1, 0)),
+        "drain": st.sampled_from((False, False, False, True)),
+        "cache_ttl_s": st.sampled_from((300.0, 3_600.0)),
+    }
+)
+_STATES = st.sampled_from(
+    (
+        HealthState(trouble="down", since_s=NOW - 5, until_s=NOW + 5),
+        HealthState(trouble="down", since_s=NOW - 50, until_s=NOW - 5),
+        HealthState(trouble="degraded", since_s=NOW - 5, until_s=NOW + 50),
+        HealthState(returned_s=NOW - 6),
+        HealthState(failures=1),
+    )
+)
+
+
+def one_by_one(lane: Lane) -> Lane:
+    """The same, where however many candidates are no pool."""
+    return replace(lane, pools=Pools(lane.candidates, few=len(lane.candidates)))
+
+
+def by_kind(lane: Lane) -> Lane:
+    return replace(lane, pools=Pools(lane.candidates, few=0))
+
+
+@st.composite
+def provider_fields(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """Few kinds of many providers, or a few of which each is another."""
+    kinds = draw(st.lists(_PROVIDERS, min_size=1, max_size=6))
+    number = draw(st.sampled_from((2, 5, 12, 40, 90)))
+    picked = draw(st.randoms(use_true_random=False))
+    return [picked.choice(kinds) for _ in range(number)]
+
+
+def names_of(number: int) -> st.SearchStrategy[list[str]]:
+    return st.lists(st.integers(0, number - 1).map(lambda each: f"p{each}"), max_size=4, unique=True)
+
+
+@st.composite
+def states(draw: st.DrawFn, number: int, model: str) -> ProviderStates:
+    """Nearly all are well."""
+    return ProviderStates(
+        health={name: draw(_STATES) for name in draw(names_of(number))},
+        by_model={(name, model): draw(_STATES) for name in draw(names_of(number))},
+        factors=dict.fromkeys(draw(names_of(number)), 1.25),
+        slow={model: dict.fromkeys(draw(names_of(number)), 1.5)},
+        failed_s={(name, model): NOW - 10 for name in draw(names_of(number))},
+    )
+
+
+@st.composite
+def memories(draw: st.DrawFn, number: int) -> Remembered | None:
+    warm = [Warm(name, NOW + draw(st.sampled_from((-10, 100))), 4_000, 3_900) for name in draw(names_of(number))[:2]]
+    pace = ConversationPace(3, NOW - 60, 60.0, 4_000, 300.0, 200.0)
+    failure = draw(st.sampled_from((None, LastFailure(("p0", "p1"), NOW - 5))))
+    known = Remembered(tuple(warm), None, failure, pace)
+    return draw(st.sampled_from((known, known, None)))
+
+
+@settings(deadline=None)
+@given(data=st.data(), fields=provider_fields(), key=st.binary(min_size=8, max_size=8))
+def test_a_decision_is_the_same(make: Make, data: st.DataObject, fields: list[dict[str, Any]], key: bytes) -> None:
+    number = len(fields)
+    mode = data.draw(st.sampled_from(("Enforce", "Enforce", "Observe", "Off")))
+    lane = make.lane(
+        *(make.provider(f"p{at}", **each) for at, each in enumerate(fields)),
+        mode=mode,
+        max_attempts=data.draw(st.sampled_from((1, 3, 6))),
+        spread_within_percent=data.draw(st.sampled_from((0.0, 25.0, 200.0))),
+    )
+    known_states, remembered = data.draw(states(number, lane.model)), data.draw(memories(number))
+    heads: Heads = {}
+    if at := data.draw(names_of(number)):
+        heads = {HEAD: tuple(WarmHead(name, NOW + 100) for name in at)}
+    steering = data.draw(st.sampled_from((None, None, Steering(ignore=("p0",)), Steering(sort="price"))))
+    chain = Chain(b"", (), (PromptHead(HEAD, 2_000, False),)) if heads else Chain(b"", (), ())
+    draws = Draws()
+
+    def decided(lane: Lane) -> Decision:
+        query = Query(lane, key, 4_000, 400, steering, chain=chain)
+        return choose(query, remembered, known_states, NOW, b"seed", heads, draws)
+
+    plain = decided(one_by_one(lane))
+    for _ in range(2):  # with draws that are not known yet, and with known ones
+        assert decided(by_kind(lane)) == plain
+
+
+def test_the_first_of_hundreds_are_drawn_as_all_would_be(make: Make) -> None:
+    lane = make.lane(*(make.provider(f"p{at}") for at in range(10 * KEPT)), max_attempts=4)
+    draws = Draws(most=5)
+    for number in range(20):
+        key = b"conversation %d" % number
+        plain = choose(make.query(one_by_one(lane), key=key), None, ProviderStates(), NOW, b"")
+        assert choose(make.query(lane, key=key), None, ProviderStates(), NOW, b"", draws=draws) == plain
+        assert choose(make.query(lane, key=key), None, ProviderStates(), NOW, b"", draws=draws) == plain
+    assert len(draws) == 5
+
+
+def test_draws_of_another_catalog_do_not_count(make: Make) -> None:
+    draws, sizes = Draws(), (50, 60, 50)
+    for number in sizes:
+        lane = make.lane(*(make.provider(f"p{at}") for at in range(number)))
+        plain = choose(make.query(one_by_one(lane)), None, ProviderStates(), NOW, b"")
+        assert choose(make.query(lane), None, ProviderStates(), NOW, b"", draws=draws) == plain
+
+
+@settings(deadline=None)
+@given(
+    data=st.data(),
+    fields=provider_fields(),
+    cached=st.sampled_from((None, 0, 3_000)),
+    excluded=st.booleans(),
+    reason=st.sampled_from(("sticky.hit", "first.scored", "off.spread")),
+)
+def test_a_bill_is_the_same(
+    make: Make, data: st.DataObject, fields: list[dict[str, Any]], cached: int | None, excluded: bool, reason: str
+) -> None:
+    lane = make.lane(*(make.provider(f"p{at}", **each) for at, each in enumerate(fields)))
+    order = tuple(data.draw(names_of(len(fields)).filter(bool)))
+    record = Record(
+        key=b"k",
+        model=lane.model,
+        identified_by="fingerprint",
+        reason=reason,
+        enforce_reason=None,
+        order=order,
+        ttls_s=tuple(60.0 for _ in order),
+        started_s=NOW,
+        prompt_tokens=4_000,
+        max_providers=4,
+        learn=True,
+        cache=CacheEvidence(expected=(3_000, *(0 for _ in order[1:])), before=order[0], before_tokens=3_000),
+        before=TurnsBefore(turns=3, last_gap_s=40.0, gap_s=40.0, growth_tokens=300.0),
+        excluded=dict.fromkeys(data.draw(names_of(len(fields))), "down") if excluded else {},
+    )
+    usage = TokenUsage(4_000, cached, 100)
+    plain, found = bill(one_by_one(lane), order[0], record, usage), bill(by_kind(lane), order[0], record, usage)
+    if plain is None or found is None:
+        assert plain is found
+        return
+    assert found.paid_usd == plain.paid_usd
+    assert found.uncached_usd == plain.uncached_usd
+    assert found.cheapest_usd == plain.cheapest_usd
+    assert found.spread_usd == pytest.approx(plain.spread_usd)
+
+
+def test_pools_are_kept_while_somebody_is_out(make: Make) -> None:
+    lane = make.lane(*(make.provider(f"p{at}") for at in range(20)))
+    without = lane.pools.without(frozenset({"p3"}))
+    assert [each.provider for each in without.candidates] == [f"p{at}" for at in range(20) if at != 3]
+    assert lane.pools.without(frozenset({"p3"})) is without
+    assert lane.pools.of(without.candidates) is without
+    assert lane.pools.of((*without.candidates[:1], *without.candidates[1:])) is None
+    for at in range(40):
+        lane.pools.without(frozenset({f"p{at}", "p1"}))
+    assert lane.pools.of(without.candidates) is None
+    assert lane.pools.of(lane.candidates) is lane.pools.whole
