@@ -5,13 +5,15 @@ provider by price lists. Each is the same request with the same answer at prices
 """
 
 from collections.abc import Sequence
+from itertools import repeat
 from math import inf
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import msgspec
 
 from limpet_extproc.contract.prices import Price
 from limpet_extproc.contract.record import Record
+from limpet_extproc.decision.pool import Pool
 from limpet_extproc.decision.price import PER_MTOK, price_for
 from limpet_extproc.decision.snapshot import Candidate, Lane
 from limpet_extproc.decision.spread_shares import spread_shares
@@ -85,7 +87,7 @@ def bill(lane: Lane, provider: str, record: Record, tokens: ReportedTokens) -> R
         return RequestBill(paid, uncached, paid, paid, cache_unreported=True)
     if len(lane.candidates) < 2 or not _may_choose(record):
         return RequestBill(paid, uncached, paid, paid)
-    others, prices = _open_to(lane, candidate, price, record, tokens)
+    others, prices, counts = _open_to(lane, candidate, price, record, tokens)
     common = shared_prompt(record, provider, tokens)
     prompt, output = tokens.prompt, tokens.output
     cold_usd = [PER_MTOK * (prompt * each.cache_write + output * each.output) for each in prices]
@@ -93,15 +95,17 @@ def bill(lane: Lane, provider: str, record: Record, tokens: ReportedTokens) -> R
     spread = paid
     if _was_kept_together(record):
         spread = 0.0
-        shares = spread_shares(others, cold_usd, lane.policy.spread_within_percent)
+        shares = spread_shares(others, cold_usd, lane.policy.spread_within_percent, counts)
         known_s, most = 0.0, 0
-        for each, its_price, cold, share in zip(others, prices, cold_usd, shares, strict=True):
+        for each, its_price, cold, share, count in zip(
+            others, prices, cold_usd, shares, counts or repeat(1), strict=False
+        ):
             if share:
                 lifetime_s = elsewhere.lifetime_s(each)
                 if lifetime_s != known_s:  # mostly that of the one before
                     known_s, most = lifetime_s, _turns_that_count(common, lifetime_s)
                 warm = _warm_after(common, share, most) if lifetime_s > 0 else 0.0
-                spread += share * elsewhere.usd(each, its_price, cold, warm, lifetime_s)
+                spread += count * share * elsewhere.usd(each, its_price, cold, warm, lifetime_s)
     # Always at the cheapest, which is taken to be the same for all turns; of equals, where it went.
     least_usd = min(cold_usd)
     at = others.index(candidate)
@@ -113,12 +117,19 @@ def bill(lane: Lane, provider: str, record: Record, tokens: ReportedTokens) -> R
     return RequestBill(paid, uncached, spread, elsewhere.usd(others[at], prices[at], cold_usd[at], warm, lifetime_s))
 
 
-def _open_to(
-    lane: Lane, candidate: Candidate, price: Price, record: Record, tokens: ReportedTokens
-) -> tuple[Sequence[Candidate], Sequence[Price]]:
-    """Who else it could have gone to, with its prices there; it went to this one for this price."""
+_OpenTo: TypeAlias = tuple[Sequence[Candidate], Sequence[Price], Sequence[int]]
+
+
+def _open_to(lane: Lane, candidate: Candidate, price: Price, record: Record, tokens: ReportedTokens) -> _OpenTo:
+    """Who else it could have gone to, with its prices there, and how many each of them stands for; empty: one.
+
+    It went to this one for this price.
+    """
+    pool = lane.pools.of(lane.candidates)
+    if pool is not None and 2 * len(pool.members) < len(lane.candidates):
+        return _of_kinds(pool, candidate, price, record, tokens)
     if lane.plain_prices and not record.excluded:  # nearly all requests
-        return lane.candidates, lane.plain_prices
+        return lane.candidates, lane.plain_prices, ()
     others: list[Candidate] = []
     prices: list[Price] = []
     for each in lane.candidates:
@@ -127,7 +138,22 @@ def _open_to(
             if its_price is not None:
                 others.append(each)
                 prices.append(its_price)
-    return others, prices
+    return others, prices, ()
+
+
+def _of_kinds(pool: Pool, candidate: Candidate, price: Price, record: Record, tokens: ReportedTokens) -> _OpenTo:
+    """The same of many: one for all that cost the same, but for those of whose caches more is known."""
+    others: list[Candidate] = []
+    prices: list[Price] = []
+    counts: list[int] = []
+    for _, each, count, kind in pool.entries({candidate.provider, *record.order, *record.excluded}):
+        if kind >= 0 or each is candidate or each.provider not in record.excluded:
+            its_price = price if each is candidate else price_for(each, tokens.prompt, record.service_tier)
+            if its_price is not None:
+                others.append(each)
+                prices.append(its_price)
+                counts.append(count)
+    return others, prices, counts
 
 
 def paid_usd(price: Price, tokens: ReportedTokens) -> float:

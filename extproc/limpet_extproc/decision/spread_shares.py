@@ -4,15 +4,19 @@ As `pick.spread` does it, without what was learned of speed and errors, which ch
 """
 
 from collections.abc import Sequence
+from operator import mul
 
 from limpet_extproc.decision.price import NEARLY_FREE_USD
 from limpet_extproc.decision.snapshot import Candidate
 
 
-def spread_shares(candidates: Sequence[Candidate], cold_usd: Sequence[float], within_percent: float) -> list[float]:
+def spread_shares(
+    candidates: Sequence[Candidate], cold_usd: Sequence[float], within_percent: float, counts: Sequence[int] = ()
+) -> list[float]:
     """For each its share by weight over price squared, if it is a near-equal of the cheapest; 1 together.
 
-    `cold_usd`: dollars of the request at each, with nothing of it in the cache there.
+    `cold_usd`: dollars of the request at each, with nothing of it in the cache there; `counts`: how many there are of
+    each, which all get this share; empty: one.
     """
     weights = [0 if each.drain else each.weight for each in candidates]
     if 0 not in weights:  # nearly always
@@ -26,7 +30,7 @@ def spread_shares(candidates: Sequence[Candidate], cold_usd: Sequence[float], wi
         weight / max(usd, NEARLY_FREE_USD) ** 2 if weight and usd <= limit else 0.0
         for usd, weight in zip(cold_usd, weights, strict=True)
     ]
-    total = sum(pulls)
+    total = sum(map(mul, pulls, counts)) if counts else sum(pulls)
     return [pull / total for pull in pulls]
 
 
