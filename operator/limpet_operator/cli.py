@@ -96,6 +96,12 @@ def up(
             max=65535,
         ),
     ] = None,
+    extproc_server: Annotated[
+        Literal["own", "grpcio"],
+        typer.Option(
+            help="What answers Envoy's calls in ext_proc: its small HTTP/2 server, or gRPC's, which costs more."
+        ),
+    ] = "own",
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print a line for every decision.")] = False,
 ) -> None:
     """Run the gateway on this machine: real Envoy, both planes, no cluster."""
@@ -121,6 +127,7 @@ def up(
         extproc_metrics_port=metrics_port + 1 if metrics_port else 0,
         state_folder=folder,
         activity=_activity_place(folder, activity_port) if activity and folder is not None else None,
+        extproc_flags=(f"--server={extproc_server}",),
     )
     raise typer.Exit(asyncio.run(run_up(directory, settings, metrics_port, _say_while_read, client_keys)))
 

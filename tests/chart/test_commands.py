@@ -68,7 +68,7 @@ def test_it_can_be_told_to_watch_everything() -> None:
 )
 def test_ext_proc_is_told_all_that_was_set(redis: dict[str, Any], url: str | None, credentials: str | None) -> None:
     workers = 4 if url else 1
-    values = {"redis": redis, "gateway": {"workers": workers, "logLevel": "warning"}}
+    values = {"redis": redis, "gateway": {"workers": workers, "logLevel": "warning", "extprocServer": "grpcio"}}
     python, dash_m, module, *arguments = command(values, "limpet-gateway", "ext-proc")
     assert (python, dash_m, module) == ("python", "-m", "limpet_extproc")
     settings = parse(arguments)
@@ -80,7 +80,7 @@ def test_ext_proc_is_told_all_that_was_set(redis: dict[str, Any], url: str | Non
     assert settings.node == "pod-1"
     assert settings.memory_key_file == Path("/etc/limpet/memory-key/key")
     assert (settings.http, settings.probes) == (HostPort("::", 9100), HostPort("::", 9101))
-    assert settings.log_level == "warning"
+    assert (settings.log_level, settings.server) == ("warning", "grpcio")
 
 
 def test_envoy_and_ext_proc_say_the_same_name() -> None:

@@ -48,6 +48,7 @@ def nested(path: str, value: object) -> dict[str, Any]:
         ("gateway.workers", 0, "at '/gateway/workers': minimum: got 0, want 1"),
         ("operator.replicas", 0, "at '/operator/replicas': minimum: got 0, want 1"),
         ("operatr", {}, "additional properties 'operatr' not allowed"),
+        ("gateway.extprocServer", "grpc", "at '/gateway/extprocServer': value must be one of 'own', 'grpcio'"),
         ("gateway.worker", 2, "at '/gateway': additional properties 'worker' not allowed"),
         ("envoy.logLevel", "loud", "at '/envoy/logLevel': value must be one of 'trace', 'debug'"),
         ("operator.logLevel", "warn", "value must be one of 'debug', 'info', 'warning', 'error'"),

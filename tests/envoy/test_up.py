@@ -97,11 +97,13 @@ async def test_an_envoy_that_dies_ends_it_with_a_message(tmp_path: Path) -> None
         await _nobody(pids, command.port)
 
 
+@pytest.mark.parametrize("server", ["own", "grpcio"])
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["dies", "hangs"])
 async def test_ext_proc_is_replaced_and_every_request_is_answered(
-    tmp_path: Path, number: int, sellers: Sellers, parser: Parser, how: signal.Signals
+    tmp_path: Path, number: int, sellers: Sellers, parser: Parser, how: signal.Signals, server: str
 ) -> None:
-    async with Command.up(tmp_path) as command, stage_over(number, sellers, command, parser) as stage:
+    up = Command.up(tmp_path, f"--extproc-server={server}")
+    async with up as command, stage_over(number, sellers, command, parser) as stage:
         write_providers(tmp_path, stage, "a")
         await command.says("Ctrl-C ends everything")
 
@@ -111,6 +113,7 @@ async def test_ext_proc_is_replaced_and_every_request_is_answered(
         await until_served(stage, "a")
         await until(decided, "a decision")
         worker = command.child("limpet_extproc")
+        assert f"--server={server}" in worker.cmdline()
         worker.send_signal(how)
         slow = []
         for _ in range(30):

@@ -78,8 +78,8 @@ def _parser() -> argparse.ArgumentParser:
         "--server",
         choices=SERVERS,
         default="own",
-        help="what answers Envoy's calls: a small HTTP/2 server of our own, or gRPC's (grpcio), which takes two to "
-        "three times as much CPU for each (default: own)",
+        help="what answers Envoy's calls: a small HTTP/2 server of our own, or gRPC's (grpcio), by which a request "
+        "takes up to twice as much CPU here (default: own)",
     )
     parser.add_argument("--verbose", action="store_true", help="print a line for every decision")
     parser.add_argument("--log-level", choices=LOG_LEVELS, default="info", help="(default: info)")
