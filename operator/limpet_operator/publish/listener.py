@@ -310,7 +310,8 @@ def access_log_to(workers: Json, name: str, metadata: Sequence[Json] = ()) -> Js
                 # A message costs as much as ten entries, but no request is answered while its entries are taken in:
                 # with 0.1 s the slowest in a hundred waited half as long again.
                 "buffer_flush_interval": "0.02s",
-                # It is full only while no worker takes any, and what comes then is dropped: room for 2,000 requests.
+                # It is full only while no worker takes any, and what comes then is dropped. With as much again on the
+                # connection there is room for 1,600 requests: a worker that stops for a second loses none.
                 "buffer_size_bytes": 1024 * 1024,
                 "grpc_service": {
                     "envoy_grpc": workers,
