@@ -43,7 +43,7 @@ class _AnyCall(Generic[_How]):
     __slots__ = ("_answered", "_begun", "_how", "_max_bytes", "_missing", "_pending", "_stream", "_task")
 
     def __init__(self, how: _How, stream: H2Stream, max_message_bytes: int) -> None:
-        self._how = how
+        self._how: _How = how
         self._stream = stream
         self._max_bytes = max_message_bytes
         self._pending: list[memoryview] = []
