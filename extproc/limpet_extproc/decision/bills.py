@@ -94,18 +94,8 @@ def bill(lane: Lane, provider: str, record: Record, tokens: ReportedTokens) -> R
     elsewhere = _Elsewhere(record, candidate, tokens, common)
     spread = paid
     if _was_kept_together(record):
-        spread = 0.0
         shares = spread_shares(others, cold_usd, lane.policy.spread_within_percent, counts)
-        known_s, most = 0.0, 0
-        for each, its_price, cold, share, count in zip(
-            others, prices, cold_usd, shares, counts or repeat(1), strict=False
-        ):
-            if share:
-                lifetime_s = elsewhere.lifetime_s(each)
-                if lifetime_s != known_s:  # mostly that of the one before
-                    known_s, most = lifetime_s, _turns_that_count(common, lifetime_s)
-                warm = _warm_after(common, share, most) if lifetime_s > 0 else 0.0
-                spread += count * share * elsewhere.usd(each, its_price, cold, warm, lifetime_s)
+        spread = elsewhere.spread_usd(others, prices, cold_usd, shares, counts)
     # Always at the cheapest, which is taken to be the same for all turns; of equals, where it went.
     least_usd = min(cold_usd)
     at = others.index(candidate)
@@ -205,8 +195,10 @@ def spread_warm_tokens(common: SharedPrompt, share: float, lifetime_s: float) ->
     share (1 - share)^(j-1), and was (j - 1) growths shorter than the last turn; for `j` up to as many turns as there
     were and as fit into the cache's lifetime. Sums of geometric series, closed.
     """
-    most = _turns_that_count(common, lifetime_s)
-    return _warm_after(common, share, most) if lifetime_s > 0 else 0.0
+    if lifetime_s <= 0:
+        return 0.0
+    own, most = common.shared_tokens - common.head_tokens, _turns_that_count(common, lifetime_s)
+    return common.head_tokens + (_warm_of_turns(own, common.growth_tokens, share, most) if most and share > 0 else 0.0)
 
 
 def _turns_that_count(common: SharedPrompt, lifetime_s: float) -> int:
@@ -219,41 +211,66 @@ def _turns_that_count(common: SharedPrompt, lifetime_s: float) -> int:
     return int(min(common.turns, fit, longer))
 
 
-def _warm_after(common: SharedPrompt, share: float, most: int) -> float:
-    """`spread_warm_tokens`, of so many turns."""
-    if not most or share <= 0:
-        return float(common.head_tokens)
-    own = common.shared_tokens - common.head_tokens
+def _warm_of_turns(own_tokens: int, growth_tokens: float, share: float, most: int) -> float:
+    """What of `spread_warm_tokens` the conversation's own turns have left, so many of them."""
     other = 1.0 - share
     none = other**most
     # Sum of share * other^(j-1) over j, and the same times (j - 1).
     once = 1.0 - none
-    later = other * (1.0 - none) / share - most * none if share < 1.0 else 0.0
-    return common.head_tokens + own * once - common.growth_tokens * later
+    later = other * once / share - most * none if share < 1.0 else 0.0
+    return own_tokens * once - growth_tokens * later
 
 
 class _Elsewhere:
     """The same request at other providers."""
 
-    __slots__ = ("_keeps", "_lifetimes_s", "_marked", "_provider", "_rest", "_tokens")
+    __slots__ = ("_common", "_lifetimes_s", "_served", "_tokens")
 
     def __init__(self, record: Record, served: Candidate, tokens: ReportedTokens, common: SharedPrompt) -> None:
         self._lifetimes_s = dict(zip(record.order, record.ttls_s, strict=False))
-        self._provider = served.provider
+        self._served = served
         self._tokens = tokens
-        self._rest = _unwritten(tokens)
-        self._keeps = common.shared_tokens > 0 or bool(tokens.written)
-        # What was charged as written was marked, and so was what is read where nothing else is cached.
-        self._marked = bool(tokens.written) or (served.cache_fields.only_marked and bool(tokens.cached))
+        self._common = common
 
     def lifetime_s(self, candidate: Candidate) -> float:
         """Of its cache for this prompt; 0: it keeps nothing of it."""
         known_s = self._lifetimes_s.get(candidate.provider)
         if known_s is not None:
             return known_s
-        if candidate.cache_fields.only_marked and not self._keeps:
+        if candidate.cache_fields.only_marked and not (self._common.shared_tokens > 0 or self._tokens.written):
             return 0.0
         return candidate.cache_ttl_s if candidate.caches and self._tokens.prompt >= candidate.min_tokens else 0.0
+
+    def spread_usd(
+        self,
+        candidates: Sequence[Candidate],
+        prices: Sequence[Price],
+        cold_usd: Sequence[float],
+        shares: Sequence[float],
+        counts: Sequence[int],
+    ) -> float:
+        """Had each turn gone to one of these by chance; `counts`: how many each of them stands for; empty: one."""
+        common = self._common
+        head, growth = common.head_tokens, common.growth_tokens
+        own = common.shared_tokens - head
+        spread = known_s = 0.0
+        most = 0
+        for candidate, price, cold, share, count in zip(
+            candidates, prices, cold_usd, shares, counts or repeat(1), strict=False
+        ):
+            if not share:
+                continue
+            lifetime_s = self.lifetime_s(candidate)
+            if lifetime_s != known_s:  # mostly that of the one before
+                known_s, most = lifetime_s, _turns_that_count(common, lifetime_s)
+            warm: float = head if lifetime_s > 0 else 0
+            if most and lifetime_s > 0:
+                warm += _warm_of_turns(own, growth, share, most)
+            if price.cache_write == price.input and price.cache_write_long is None:  # nearly all
+                spread += count * share * (cold - PER_MTOK * warm * (price.input - price.cache_read))
+            else:
+                spread += count * share * self.usd(candidate, price, cold, warm, lifetime_s)
+        return spread
 
     def usd(self, candidate: Candidate, price: Price, cold_usd: float, warm_tokens: float, lifetime_s: float) -> float:
         """There, with so much of the prompt in its cache; the rest is written to it as far as it was here.
@@ -265,12 +282,15 @@ class _Elsewhere:
         tokens = self._tokens
         uncached = tokens.prompt - warm_tokens
         cost = uncached * price.input + warm_tokens * price.cache_read + tokens.output * price.output
-        wrote_nothing = tokens.written is None and candidate.provider == self._provider
-        if lifetime_s > 0 and not wrote_nothing and (self._marked or not candidate.cache_fields.free_unmarked):
+        served = self._served
+        wrote_nothing = tokens.written is None and candidate.provider == served.provider
+        # What was charged as written was marked, and so was what is read where nothing else is cached.
+        marked = bool(tokens.written) or (served.cache_fields.only_marked and bool(tokens.cached))
+        if lifetime_s > 0 and not wrote_nothing and (marked or not candidate.cache_fields.free_unmarked):
             all_long = bool(tokens.written) and tokens.written_long == tokens.written
             write_price = price.long_write if all_long else price.cache_write
             if write_price != price.input:
-                cost += max(0.0, uncached - self._rest) * (write_price - price.input)
+                cost += max(0.0, uncached - _unwritten(tokens)) * (write_price - price.input)
         return PER_MTOK * cost
 
 

@@ -17,14 +17,17 @@ def usd_at(
     `lifetime_s`: of its cache for this prompt; the rest is written to it as far as it was where the request went. 0: it
     keeps nothing of it.
     """
-    price = price_for(candidate, tokens.prompt, record.service_tier)
+    prompt, price = tokens.prompt, candidate.price
+    if candidate.tiers or record.service_tier:
+        price = price_for(candidate, prompt, record.service_tier)
     if price is None:
         return None
-    warm_tokens = min(warm_tokens, tokens.prompt)
-    uncached = tokens.prompt - warm_tokens
+    if warm_tokens > prompt:
+        warm_tokens = prompt
+    uncached = prompt - warm_tokens
     usd = uncached * price.input + warm_tokens * price.cache_read + tokens.output * price.output
     if lifetime_s > 0 and price.cache_write != price.input:
-        unwritten = 0 if tokens.written is None else tokens.prompt - (tokens.cached or 0) - tokens.written
+        unwritten = 0 if tokens.written is None else prompt - (tokens.cached or 0) - tokens.written
         if tokens.written or not candidate.cache_fields.free_unmarked:  # what was written was marked
             usd += max(0.0, uncached - unwritten) * (price.cache_write - price.input)
     return PER_MTOK * usd

@@ -25,9 +25,12 @@ def spread_shares(
         if not any(weights):
             weights = _where_none_is_usual(candidates)
         least = min([usd for usd, weight in zip(cold_usd, weights, strict=True) if weight])
-    limit = max(least, NEARLY_FREE_USD) * (1 + within_percent / 100)
+    if least < NEARLY_FREE_USD:
+        least = NEARLY_FREE_USD
+        cold_usd = [max(usd, NEARLY_FREE_USD) for usd in cold_usd]
+    limit = least * (1 + within_percent / 100)
     pulls = [
-        weight / max(usd, NEARLY_FREE_USD) ** 2 if weight and usd <= limit else 0.0
+        weight / (usd * usd) if weight and usd <= limit else 0.0
         for usd, weight in zip(cold_usd, weights, strict=True)
     ]
     total = sum(map(mul, pulls, counts)) if counts else sum(pulls)

@@ -148,8 +148,8 @@ def considered(
     """Who could have served it: in the order of the decision, then those that were passed over."""
     found, excluded, started_s = [], record.excluded, record.started_s
     by_provider = lane.by_provider if lane is not None and usage is not None else {}
-    order = record.order[:MOST_CONSIDERED]
-    for name, ttl_s, warm_tokens in zip(order, record.ttls_s, record.cache.expected or repeat(None), strict=False):
+    order, expected = record.order[:MOST_CONSIDERED], record.cache.expected or repeat(None)
+    for name, ttl_s, warm_tokens in zip(order, record.ttls_s, expected, strict=False):
         usd = None
         if name == provider:
             usd = None if bill is None else bill.paid_usd
@@ -187,13 +187,16 @@ def _error(attempts: Sequence[Attempt]) -> str:
 def _tried(common: Common, times: EntryTimes, attempts: Sequence[Attempt]) -> list[TriedProvider]:
     """With the times that Envoy and its Lua note. One that fails ends when the next begins, pauses included."""
     ended_s = times.ended_s if times.came_whole_s is None else times.came_whole_s
-    begun_s: list[float | None] = [times.sent_s]
-    if len(attempts) > 1:
-        noted = common.metadata.filter_metadata[TRAIL_METADATA].fields[TRAIL_ALL_BEGAN_MS].string_value.split()
-        if len(noted) == len(attempts) - 1:
-            begun_s = [in_seconds(common.time_to_last_rx_byte), *(int(ms) / 1000 for ms in noted)]
-        else:
-            begun_s = [None] * len(attempts)
+    if len(attempts) == 1:  # nearly all requests
+        attempt, begun = attempts[0], times.sent_s
+        took_s = max(0.0, ended_s - begun) if begun is not None else None
+        return [TriedProvider(attempt.provider, attempt.outcome, attempt.status, attempt.cause, begun, took_s)]
+    if not attempts:
+        return []
+    noted = common.metadata.filter_metadata[TRAIL_METADATA].fields[TRAIL_ALL_BEGAN_MS].string_value.split()
+    begun_s: list[float | None] = [None] * len(attempts)
+    if len(noted) == len(attempts) - 1:
+        begun_s = [in_seconds(common.time_to_last_rx_byte), *(int(ms) / 1000 for ms in noted)]
     tried = []
     for attempt, begun, end in zip(attempts, begun_s, (*begun_s[1:], ended_s), strict=False):
         took_s = max(0.0, end - begun) if begun is not None and end is not None else None
