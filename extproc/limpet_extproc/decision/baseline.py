@@ -3,6 +3,7 @@
 A level that lasts becomes the usual one after about ten minutes, however many requests there are.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from math import exp, log
@@ -68,18 +69,14 @@ def with_samples(baseline: Baseline, samples: Iterable[Sample]) -> Baseline:
         total, at_s = total + added, sample.at_s
     if total > _HEAVY:
         weights, total = [weight / total for weight in weights], 1.0
-    return Baseline(
-        tuple(weights), total, count, at_s, _quantile(weights, 0.5 * total), _quantile(weights, 0.95 * total)
-    )
+    upto = list(accumulate(weights))
+    return Baseline(tuple(weights), total, count, at_s, _quantile(upto, 0.5 * total), _quantile(upto, 0.95 * total))
 
 
 def _bucket(seconds: float) -> int:
     return int(min(max(log(max(seconds, _LEAST_S) / _LEAST_S) / _LOG_STEP, 0.0), _BUCKETS - 1))
 
 
-def _quantile(weights: Sequence[float], below: float) -> float:
-    """The middle of the bucket up to which so much weight lies."""
-    for bucket, upto in enumerate(accumulate(weights)):
-        if upto >= below * _NEARLY:
-            return float(_LEAST_S * _STEP ** (bucket + 0.5))
-    return float(_LEAST_S * _STEP**_BUCKETS)
+def _quantile(upto: Sequence[float], below: float) -> float:
+    """The middle of the bucket up to which so much weight lies. `upto`: for each bucket all weight up to its end."""
+    return float(_LEAST_S * _STEP ** (bisect_left(upto, below * _NEARLY) + 0.5))

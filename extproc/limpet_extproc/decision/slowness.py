@@ -122,26 +122,31 @@ def after_answer(
     pace: UsualPace, now_s: float, timing: Timing, thresholds: SlownessThresholds = DEFAULT_SLOWNESS
 ) -> UsualPace:
     """The pace with one more answer in it. What no baseline can judge yet enters one at once, the others later."""
+    baselines = pace.baselines
     samples: dict[_Kind, list[Sample]] = {}
     parts: list[_Duration] = []
     for kind, seconds, beyond_s in _durations(timing, thresholds):
-        usual = pace.baselines.get(kind, NO_BASELINE)
+        usual = baselines.get(kind, NO_BASELINE)
         if usual.samples < thresholds.min_samples:
             samples[kind] = [Sample(now_s, seconds)]
         else:
             parts.append(_judged(kind, seconds, beyond_s, usual, thresholds))
     recent = (*pace.recent, TimedAnswer(now_s, tuple(parts))) if parts else pace.recent
-    entering = _entering(recent, now_s, pace.baselines, thresholds)
+    entering = _entering(recent, now_s, baselines, thresholds)
     if not entering and not samples:
-        return UsualPace(pace.baselines, recent)
-    # Slow answers among others that are not are part of what is usual.
-    mostly_slow = 2 * sum(any(part.slow for part in answer.parts) for answer in recent) > len(recent)
+        return UsualPace(baselines, recent)
+    mostly_slow: bool | None = None
     for answer in recent[:entering]:
         for part in answer.parts:
-            sample = Sample(answer.at_s, part.seconds, unusual=mostly_slow and part.slow)
-            samples.setdefault(part.kind, []).append(sample)
-    new = {kind: with_samples(pace.baselines.get(kind, NO_BASELINE), each) for kind, each in samples.items()}
-    return UsualPace({**pace.baselines, **new}, recent[entering:])
+            unusual = part.slow
+            if unusual:
+                # Slow answers among others that are not are part of what is usual.
+                if mostly_slow is None:
+                    mostly_slow = 2 * sum(any(each.slow for each in one.parts) for one in recent) > len(recent)
+                unusual = mostly_slow
+            samples.setdefault(part.kind, []).append(Sample(answer.at_s, part.seconds, unusual))
+    new = {kind: with_samples(baselines.get(kind, NO_BASELINE), each) for kind, each in samples.items()}
+    return UsualPace({**baselines, **new}, recent[entering:])
 
 
 def why_slow(pace: UsualPace, thresholds: SlownessThresholds = DEFAULT_SLOWNESS) -> Cause:
@@ -205,10 +210,20 @@ def _entering(
     """How many of the oldest are judged no longer, and enter their baselines now."""
     if not recent:
         return 0
+    count, entering = len(recent), 0
     # Twice as many, as only some of them may be streams.
-    waiting = entering = max(0, len(recent) - 2 * thresholds.recent)
-    if 0 < waiting < _BATCH and all(baselines[part.kind].samples >= _SETTLED for part in recent[-1].parts):
-        entering = 0
-    while entering < len(recent) and recent[entering].at_s < now_s - thresholds.recent_s:
+    waiting = count - 2 * thresholds.recent
+    if waiting > 0 and (waiting >= _BATCH or not _are_settled(recent[-1], baselines)):
+        entering = waiting
+    old_s = now_s - thresholds.recent_s
+    while entering < count and recent[entering].at_s < old_s:
         entering += 1
     return entering
+
+
+def _are_settled(answer: TimedAnswer, baselines: Mapping[_Kind, Baseline]) -> bool:
+    """Whether those of an answer change little by each further sample."""
+    for part in answer.parts:  # noqa: SIM110 - each answer comes here
+        if baselines[part.kind].samples < _SETTLED:
+            return False
+    return True

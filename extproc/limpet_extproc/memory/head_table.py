@@ -65,13 +65,7 @@ def table_changed(table: HeadTable, change: HeadChange) -> HeadTable:
     """The table after a change, by the rules of `redis.head_script`; the one before is not to be used any more."""
     match change:
         case NoteHeads(hashes, provider, until_s, now_s):
-            for each in hashes:
-                before = table.pop((each, provider), None)
-                if before is None:
-                    row = HeadRow(each, provider, until_s)
-                else:
-                    row = HeadRow(each, provider, max(before.until_s, until_s), 0.0, before.first_turns)
-                table[each, provider] = row
+            return table_noted(table, hashes, provider, until_s, now_s)
         case ExpectHeads(hashes, provider, now_s):
             for each in hashes:
                 before = table.pop((each, provider), None)
@@ -84,6 +78,28 @@ def table_changed(table: HeadTable, change: HeadChange) -> HeadTable:
                 else:
                     table.pop((each, provider), None)
             return table
+    return _settled(table, now_s)
+
+
+def table_noted(
+    table: HeadTable, hashes: Sequence[bytes], provider: str, until_s: float, now_s: float
+) -> HeadTable:
+    """`table_changed` by `NoteHeads`, which every answer brings."""
+    for each in hashes:
+        key = each, provider
+        before = table.pop(key, None)
+        if before is None:
+            table[key] = HeadRow(each, provider, until_s)
+        else:
+            later_s = until_s if until_s > before.until_s else before.until_s
+            table[key] = HeadRow(each, provider, later_s, 0.0, before.first_turns)
+    if until_s > now_s and len(table) <= MOST_ROWS:
+        return table  # nearly always
+    return _settled(table, now_s)
+
+
+def _settled(table: HeadTable, now_s: float) -> HeadTable:
+    """No longer than it may be, and empty if nothing in it is known any more."""
     if not any(row.is_known(now_s) for row in reversed(table.values())):
         return {}
     return table if len(table) <= MOST_ROWS else _bounded(table, now_s)

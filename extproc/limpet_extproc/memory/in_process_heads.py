@@ -8,8 +8,8 @@ from limpet_extproc.memory.head_table import (
     ExpectHeads,
     HeadChange,
     HeadTable,
-    NoteHeads,
     table_changed,
+    table_noted,
     warm_heads,
 )
 from limpet_extproc.memory.heads import NO_HEADS, Heads
@@ -40,7 +40,9 @@ class InProcessHeads:
         self, hashes: Sequence[bytes], provider: str, until_s: float, now_s: float, expected_s: float = 0.0
     ) -> None:
         """See `HeadMemory`."""
-        self._change(NoteHeads(tuple(hashes), provider, until_s, now_s))
+        before = self._tables.pop(hashes[0], {})
+        rows = len(before)
+        self._put(hashes[0], rows, table_noted(before, hashes, provider, until_s, now_s))
 
     def drop(self, hashes: Sequence[bytes], provider: str) -> None:
         """See `HeadMemory`."""
@@ -49,9 +51,12 @@ class InProcessHeads:
     def _change(self, change: HeadChange) -> None:
         key = change.hashes[0]
         before = self._tables.pop(key, {})
-        self._rows -= len(before)
-        table = table_changed(before, change)
-        self._rows += len(table)
+        rows = len(before)
+        self._put(key, rows, table_changed(before, change))
+
+    def _put(self, key: bytes, rows: int, table: HeadTable) -> None:
+        """In the place of one that had so many rows."""
+        self._rows += len(table) - rows
         if table:
             self._tables[key] = table
         while self._rows > self._max:
