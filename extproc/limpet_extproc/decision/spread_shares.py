@@ -30,8 +30,7 @@ def spread_shares(
         cold_usd = [max(usd, NEARLY_FREE_USD) for usd in cold_usd]
     limit = least * (1 + within_percent / 100)
     pulls = [
-        weight / (usd * usd) if weight and usd <= limit else 0.0
-        for usd, weight in zip(cold_usd, weights, strict=True)
+        weight / (usd * usd) if weight and usd <= limit else 0.0 for usd, weight in zip(cold_usd, weights, strict=True)
     ]
     total = sum(map(mul, pulls, counts)) if counts else sum(pulls)
     return [pull / total for pull in pulls]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from math import isfinite
 from typing import Any, Final, TypeAlias
 
@@ -90,16 +91,19 @@ class EntryTimes(msgspec.Struct, frozen=True, gc=False):
 def times_of(common: Common, *, streamed: bool) -> EntryTimes:
     """The times of an entry."""
     later_s = 0.0
-    if streamed and TRAIL_METADATA in (noted := common.metadata.filter_metadata):
-        later_ms = noted[TRAIL_METADATA].fields[TRAIL_FIRST_TOKEN_MS].number_value
+    if streamed and (noted := common.metadata.filter_metadata.get(TRAIL_METADATA)) is not None:
+        later_ms = noted.fields[TRAIL_FIRST_TOKEN_MS].number_value
         later_s = later_ms / 1000 if isfinite(later_ms) and later_ms > 0 else 0.0
-    has = common.HasField
+    has, ended, came = common.HasField, common.duration, common.time_to_first_upstream_rx_byte
+    sent = common.time_to_first_upstream_tx_byte if has("time_to_first_upstream_tx_byte") else None
+    whole = common.time_to_last_upstream_rx_byte if has("time_to_last_upstream_rx_byte") else None
+    first = common.time_to_first_downstream_tx_byte if has("time_to_first_downstream_tx_byte") else None
     return EntryTimes(
-        in_seconds(common.duration),
-        in_seconds(common.time_to_first_upstream_tx_byte) if has("time_to_first_upstream_tx_byte") else None,
-        in_seconds(common.time_to_first_upstream_rx_byte),
-        in_seconds(common.time_to_last_upstream_rx_byte) if has("time_to_last_upstream_rx_byte") else None,
-        in_seconds(common.time_to_first_downstream_tx_byte) if has("time_to_first_downstream_tx_byte") else None,
+        ended.seconds + ended.nanos / 1e9,
+        None if sent is None else sent.seconds + sent.nanos / 1e9,
+        came.seconds + came.nanos / 1e9,
+        None if whole is None else whole.seconds + whole.nanos / 1e9,
+        None if first is None else first.seconds + first.nanos / 1e9,
         later_s,
     )
 
@@ -116,8 +120,8 @@ def ended_at_s(common: Common) -> float | None:
 
 def record_of(common: Common) -> Record | None:
     """The record of the decision; None if there was none, or another version wrote it."""
-    noted = common.metadata.filter_metadata
-    text = noted[RECORD_METADATA].fields[RECORD_TEXT].string_value if RECORD_METADATA in noted else ""
+    noted = common.metadata.filter_metadata.get(RECORD_METADATA)
+    text = "" if noted is None else noted.fields[RECORD_TEXT].string_value
     return records.decode(text) if text else None
 
 
@@ -137,11 +141,15 @@ def reason_of(entry: Entry, record: Record | None) -> str:
 
 def asked_path(entry: Entry) -> str:
     """As the client wrote it, with its query: where a request was sent on, the provider's has taken its place."""
-    noted = entry.common_properties.filter_state_objects
-    path: str = entry.request.path
-    if PATH_STATE in noted:
-        path = StringValue.FromString(noted[PATH_STATE].value).value
+    noted = entry.common_properties.filter_state_objects.get(PATH_STATE)
+    path: str = entry.request.path if noted is None else _text_of(noted.value)
     return path
+
+
+@lru_cache(maxsize=256)  # Nearly all requests have one of a few paths.
+def _text_of(value: bytes) -> str:
+    text: str = StringValue.FromString(value).value
+    return text
 
 
 def summary(
@@ -178,8 +186,8 @@ def attempts_of(
     """
     common = entry.common_properties
     last = last_attempt(entry, read=read)
-    noted = common.metadata.filter_metadata
-    fields = noted[TRAIL_METADATA].fields if TRAIL_METADATA in noted else {}
+    noted = common.metadata.filter_metadata.get(TRAIL_METADATA)
+    fields = {} if noted is None else noted.fields
     if not fields and common.upstream_request_attempt_count <= 1:
         if not last.provider:
             return (), {}
@@ -305,10 +313,8 @@ def in_seconds(duration: Any) -> float:
 
 def usage_of(common: Common) -> TokenUsage | None:
     """The tokens that the provider reported, if it did."""
-    noted = common.metadata.filter_metadata
-    return (
-        usages.read(noted[USAGE_METADATA].fields[USAGE_TOKENS].struct_value.fields) if USAGE_METADATA in noted else None
-    )
+    noted = common.metadata.filter_metadata.get(USAGE_METADATA)
+    return None if noted is None else usages.read(noted.fields[USAGE_TOKENS].struct_value.fields)
 
 
 def objects_of(common: Common) -> tuple[str, ...]:

@@ -40,33 +40,27 @@ def read(noted: Mapping[str, Any]) -> TokenUsage | None:
 
     The numbers are the provider's, and are not taken further than they can be true: a part is no more than the whole.
     """
-    prompt = _tokens(noted, USAGE_PROMPT)
+    tokens = {name: _tokens(value) for name, value in noted.items()}
+    prompt = tokens.get(USAGE_PROMPT)
     if prompt is None:
         return None
-    output = _tokens(noted, USAGE_OUTPUT) or 0
-    written = _part(noted, USAGE_WRITTEN, prompt)
-    return TokenUsage(
-        prompt,
-        _part(noted, USAGE_CACHED, prompt),
-        output,
-        written,
-        _part(noted, USAGE_WRITTEN_LONG, written or 0),
-        _part(noted, USAGE_REASONING, output),
-    )
+    output, cached, written = tokens.get(USAGE_OUTPUT) or 0, tokens.get(USAGE_CACHED), tokens.get(USAGE_WRITTEN)
+    if cached is not None and cached > prompt:
+        cached = prompt
+    if written is not None and written > prompt:
+        written = prompt
+    written_long, reasoning = tokens.get(USAGE_WRITTEN_LONG), tokens.get(USAGE_REASONING)
+    if written_long is not None:
+        written_long = min(written_long, written or 0)
+    if reasoning is not None and reasoning > output:
+        reasoning = output
+    return TokenUsage(prompt, cached, output, written, written_long, reasoning)
 
 
-def _tokens(noted: Mapping[str, Any], key: str) -> int | None:
-    if key not in noted:  # to ask for it would add it
-        return None
-    value = noted[key]
+def _tokens(value: Any) -> int | None:
     number: float = value.number_value
     if 0.0 < number <= MAX_TOKENS:
         return int(number)
     if not value.HasField("number_value"):
         return None
     return int(min(max(0.0, number), MAX_TOKENS)) if number == number else 0
-
-
-def _part(noted: Mapping[str, Any], key: str, whole: int) -> int | None:
-    tokens = _tokens(noted, key)
-    return None if tokens is None else min(tokens, whole)

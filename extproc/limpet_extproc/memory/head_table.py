@@ -81,9 +81,7 @@ def table_changed(table: HeadTable, change: HeadChange) -> HeadTable:
     return _settled(table, now_s)
 
 
-def table_noted(
-    table: HeadTable, hashes: Sequence[bytes], provider: str, until_s: float, now_s: float
-) -> HeadTable:
+def table_noted(table: HeadTable, hashes: Sequence[bytes], provider: str, until_s: float, now_s: float) -> HeadTable:
     """`table_changed` by `NoteHeads`, which every answer brings."""
     for each in hashes:
         key = each, provider
@@ -91,7 +89,7 @@ def table_noted(
         if before is None:
             table[key] = HeadRow(each, provider, until_s)
         else:
-            later_s = until_s if until_s > before.until_s else before.until_s
+            later_s = max(before.until_s, until_s)
             table[key] = HeadRow(each, provider, later_s, 0.0, before.first_turns)
     if until_s > now_s and len(table) <= MOST_ROWS:
         return table  # nearly always

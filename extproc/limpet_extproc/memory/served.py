@@ -14,18 +14,15 @@ _NOTHING: Final = Remembered()
 
 def paced(before: ConversationPace, turn: ServedTurn) -> ConversationPace:
     """After a further turn. One that began no later than the last one tells nothing of gaps, nor of growth."""
-    gaps = before.turns
-    turns = gaps + 1
-    if gaps > MOST_COUNTED:
-        gaps = MOST_COUNTED
-    output_tokens = before.output_tokens
-    output_tokens += (turn.output_tokens - output_tokens) / (turns if turns < MOST_COUNTED else MOST_COUNTED)
-    if not gaps:
+    turns = before.turns + 1
+    output_tokens = before.output_tokens + (turn.output_tokens - before.output_tokens) / min(turns, MOST_COUNTED)
+    if not before.turns:
         return ConversationPace(1, turn.started_s, 0.0, turn.prompt_tokens, 0.0, output_tokens, turn.cached_tokens)
     gap_s = turn.started_s - before.last_s
     if gap_s <= 0:
         return msgspec.structs.replace(before, turns=turns, output_tokens=output_tokens)
     grown_tokens = turn.prompt_tokens - before.prompt_tokens
+    gaps = min(before.turns, MOST_COUNTED)
     return ConversationPace(
         turns,
         turn.started_s,

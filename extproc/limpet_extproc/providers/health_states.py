@@ -45,6 +45,11 @@ class HealthStates:
         self.probed: dict[HealthScope, HealthState] = {}
         """By probes."""
 
+    @property
+    def all_well(self) -> bool:
+        """Whether traffic shows nothing of any; nearly always."""
+        return not (self.whole or self.by_model)
+
     def state(self, scope: HealthScope) -> HealthState:
         """What traffic shows."""
         provider, model = scope

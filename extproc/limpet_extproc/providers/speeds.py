@@ -21,10 +21,15 @@ class Speeds:
         """An answer began, or came as a whole. What no worker has read the model of shows nothing."""
         if not model:
             return
-        of_model = self.by_model.setdefault(model, {})
+        of_model = self.by_model.get(model)
+        if of_model is None:
+            of_model = self.by_model[model] = {}
         before = of_model.get(provider, speed.UNSEEN)
-        seconds, streamed = (None, False) if timing is None else (timing.first_byte_s, timing.rest_s is not None)
-        of_model[provider] = speed.after_first_token(before, seconds, now_s, streamed=streamed)
+        if timing is None:
+            after = speed.after_first_token(before, None, now_s, streamed=False)
+        else:
+            after = speed.after_first_token(before, timing.first_byte_s, now_s, streamed=timing.rest_s is not None)
+        of_model[provider] = after
         self._news.add(model)
         self._changed.add((provider, model))
 

@@ -295,10 +295,11 @@ class ProviderTracker:
             pace = slowness.after_answer(pace, now_s, timing)
             slow = slowness.is_slow_still(pace, now_s)
         changed = False
-        for scope in scopes:
-            changed |= self._answers(
-                scope, now_s, event.age_s, of_this_gateway=of_this_gateway, slow=slow and scope == one
-            )
+        if not self._health.all_well or self._disputes.known:
+            for scope in scopes:
+                changed |= self._answers(
+                    scope, now_s, event.age_s, of_this_gateway=of_this_gateway, slow=slow and scope == one
+                )
         if of_this_gateway:
             self._speeds.began(provider, event.model, timing, now_s)
             self._learn(provider, now_s, failed=False)
