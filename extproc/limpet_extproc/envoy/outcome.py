@@ -273,14 +273,15 @@ class Outcomes:
         is_turn = record is None or record.kind == "conversation"
         # What else is asked for takes as long as it takes.
         timing = log_entry.timing(times, answer_bytes, record, usage) if is_turn else None
-        self._tracker.apply(AttemptSucceeded(provider, model, timing, age_s))
+        generated = None
+        if usage is not None and is_turn:
+            seconds, estimated = log_entry.answered_s(times), record.prompt_tokens if record else 0
+            generated = AnswerGenerated(provider, usage.output, seconds, model, usage.prompt, estimated)
+        self._tracker.answered(AttemptSucceeded(provider, model, timing, age_s), generated)
         self._complaints.resolve(provider, model, record.api if record else "")
         self._metrics.answer_times.add(provider, model, log_entry.client_waited_s(times), times.ended_s)
         if usage is not None:
             self._count_tokens(usage, provider, model)
-            if is_turn:
-                seconds, estimated = log_entry.answered_s(times), record.prompt_tokens if record else 0
-                self._tracker.apply(AnswerGenerated(provider, usage.output, seconds, model, usage.prompt, estimated))
         elif is_turn:
             self._metrics.unreported.add(1, provider)
 

@@ -1,6 +1,8 @@
 """What the outcome of a turn leaves in the memory: where its conversation is warm now, or what failed it."""
 
 from collections.abc import Callable
+from functools import lru_cache
+from struct import Struct
 
 from limpet_extproc.contract.attempt import Attempt
 from limpet_extproc.contract.record import Record
@@ -91,5 +93,9 @@ def _expected_s(record: Record) -> float:
 
 
 def _hashes(record: Record) -> tuple[bytes, ...]:
-    hashes = record.heads
-    return tuple([hashes[at : at + HEAD_HASH_BYTES] for at in range(0, len(hashes), HEAD_HASH_BYTES)])
+    return _parts(len(record.heads) // HEAD_HASH_BYTES).unpack_from(record.heads)
+
+
+@lru_cache(maxsize=64)  # A prompt has few heads.
+def _parts(count: int) -> Struct:
+    return Struct(f"{HEAD_HASH_BYTES}s" * count)

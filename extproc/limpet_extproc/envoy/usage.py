@@ -40,16 +40,19 @@ def read(noted: Mapping[str, Any]) -> TokenUsage | None:
 
     The numbers are the provider's, and are not taken further than they can be true: a part is no more than the whole.
     """
-    tokens = {name: _tokens(value) for name, value in noted.items()}
-    prompt = tokens.get(USAGE_PROMPT)
+    prompt = _tokens(noted.get(USAGE_PROMPT))  # to ask by [] would add it
     if prompt is None:
         return None
-    output, cached, written = tokens.get(USAGE_OUTPUT) or 0, tokens.get(USAGE_CACHED), tokens.get(USAGE_WRITTEN)
+    output, cached, written = (
+        _tokens(noted.get(USAGE_OUTPUT)) or 0,
+        _tokens(noted.get(USAGE_CACHED)),
+        _tokens(noted.get(USAGE_WRITTEN)),
+    )
     if cached is not None and cached > prompt:
         cached = prompt
     if written is not None and written > prompt:
         written = prompt
-    written_long, reasoning = tokens.get(USAGE_WRITTEN_LONG), tokens.get(USAGE_REASONING)
+    written_long, reasoning = _tokens(noted.get(USAGE_WRITTEN_LONG)), _tokens(noted.get(USAGE_REASONING))
     if written_long is not None:
         written_long = min(written_long, written or 0)
     if reasoning is not None and reasoning > output:
@@ -58,6 +61,8 @@ def read(noted: Mapping[str, Any]) -> TokenUsage | None:
 
 
 def _tokens(value: Any) -> int | None:
+    if value is None:
+        return None
     number: float = value.number_value
     if 0.0 < number <= MAX_TOKENS:
         return int(number)

@@ -7,14 +7,22 @@ of one supervisor have that reading from it, so that one which is started again 
 
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import Final
 
 
-def passed_s() -> float:
-    """Seconds since the machine started. Sleep of the machine counts where the system can tell, as caches go cold."""
+def _passing() -> Callable[[], float]:
+    """Found out once, as the clock is read several times a request."""
     try:
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
+        passed = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+        passed()
     except (AttributeError, OSError):
-        return time.monotonic()
+        return time.monotonic
+    return passed
+
+
+passed_s: Final = _passing()
+"""Seconds since the machine started. Sleep of the machine counts where the system can tell, as caches go cold."""
 
 
 def clock_zero_s(wall: Callable[[], float] = time.time, passed: Callable[[], float] = passed_s) -> float:

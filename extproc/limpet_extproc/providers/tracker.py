@@ -114,6 +114,18 @@ class ProviderTracker:
         if self._to_gateways is not None and (changed or not isinstance(event, _TELL_ONLY_IF_NEWS)):
             self._to_gateways(event)
 
+    def answered(self, answer: AttemptSucceeded, generated: AnswerGenerated | None) -> None:
+        """`apply` both, of one answer: what nearly every request brings."""
+        changed = self._succeeded(answer, self._clock(), of_this_gateway=True)
+        if generated is not None:
+            self._generated(generated)
+        if self._to_siblings is not None:
+            self._to_siblings(answer)
+            if generated is not None:
+                self._to_siblings(generated)
+        if changed and self._to_gateways is not None:
+            self._to_gateways(answer)
+
     def apply_received(self, event: ProviderEvent) -> None:
         """Update the states by what happened at another worker beside this Envoy."""
         self._apply(event, of_this_gateway=True)

@@ -1,6 +1,8 @@
 """What is held against a provider, what against one of its models only, and what other workers hear of it."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.extproc.hand_clock import HandClock
 
 from limpet_extproc.contract.attempt import Cause
@@ -355,3 +357,33 @@ def test_what_left_the_catalog_is_forgotten_and_all_else_is_kept(observed: Obser
     known.keep({})
     assert not known.states.health
     assert known.states.all_well
+
+
+_EVENTS = st.one_of(
+    st.builds(
+        AttemptSucceeded,
+        st.just("a"),
+        st.sampled_from(["", "m1", "m2"]),
+        st.none() | st.builds(Timing, st.floats(0.1, 9.0), st.integers(0, 9_000)),
+    ),
+    st.builds(AttemptFailed, st.just("a"), st.sampled_from(["m1", "m2"]), st.just("ServerError")),
+    st.builds(AttemptLimited, st.just("a"), st.just("m1"), st.floats(1.0, 9.0)),
+)
+
+
+@given(st.lists(st.tuples(_EVENTS, st.booleans(), st.floats(0.0, 30.0)), max_size=40))
+def test_both_events_of_an_answer_may_be_applied_at_once(story: list[tuple[ProviderEvent, bool, float]]) -> None:
+    once, one_by_one = Observed(), Observed()
+    for event, generated, later_s in story:
+        if isinstance(event, AttemptSucceeded):
+            more = AnswerGenerated("a", 100, 2.0, event.model, 6_000, 5_000) if generated else None
+            once.providers.answered(event, more)
+            one_by_one.happen(event, *([] if more is None else [more]))
+        else:
+            once.happen(event)
+            one_by_one.happen(event)
+        for each in (once, one_by_one):
+            each.clock.now_s += later_s
+    assert once.changes == one_by_one.changes
+    assert once.relayed == one_by_one.relayed
+    assert once.providers.states == one_by_one.providers.states
