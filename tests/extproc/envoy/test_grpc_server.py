@@ -17,6 +17,7 @@ from tests.waiting import until
 from limpet_extproc.envoy.calls import CallMessages, CallServer, Find, Streaming, Unary
 from limpet_extproc.envoy.grpc_server import Call, Server, UnaryCall
 from limpet_extproc.envoy.grpcio_server import GrpcioServer
+from limpet_extproc.envoy.h2_frames import Request
 from limpet_extproc.envoy.unix_connections import SYSTEM_TABLE, connections
 from limpet_extproc.process.translation import translator_listener
 
@@ -199,6 +200,27 @@ async def test_an_unknown_call_is_unimplemented(client: Client) -> None:
     assert await client.unary("echo", b"a") == b"a"
 
 
+async def test_a_handler_is_found_by_the_path_and_the_metadata_of_the_call(make: Make, tmp_path: Path) -> None:
+    """An Envoy that is not ours says by metadata what its clusters are called, and ours that it sends one message."""
+    asked: list[Request] = []
+    calls = Calls()
+
+    def find(request: Request) -> Unary:
+        asked.append(request)
+        return Unary(calls.echo)
+
+    server = make(find, MAX_MESSAGE_BYTES)
+    await server.start(tmp_path / "s")
+    told = (("x-limpet-names", "outbound|80||{name}.{namespace}.example"), ("x-limpet-one", "1"), ("x-limpet-one", "2"))
+    async with grpc.aio.insecure_channel(f"unix:{tmp_path}/s") as channel:
+        client = Client(channel, calls)
+        assert await client.unary("any%20thing", b"a", metadata=told) == b"a"
+        assert await client.unary("else", metadata=(("x-limpet-bin", b"\x00"),)) == b""
+    await server.stop(0)
+    assert [request.path for request in asked] == ["/test/any%20thing", "/test/else"]
+    assert {each for each in asked[0].metadata if each[0].startswith("x-limpet")} == set(told)
+
+
 async def test_who_cancels_a_call_ends_its_task(client: Client) -> None:
     call = client.unary("wait")
     await client.calls.begun.wait()
@@ -243,13 +265,21 @@ async def test_calls_under_way_have_a_grace_to_end(make: Make, tmp_path: Path) -
         await stopping
 
 
-async def test_after_the_grace_calls_are_cancelled(make: Make, tmp_path: Path) -> None:
+async def test_after_the_grace_calls_are_cancelled_without_a_word(
+    make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Envoy's log streams never end, so it is so whenever a worker stops."""
+    caplog.set_level(logging.INFO)
     async with serving(make, tmp_path / "s") as (client, server):
+        stream = client.stream("twice")
+        await stream.write(b"a")
+        assert [await stream.read(), await stream.read()] == [b"a", b"a"]
         call = client.unary("wait")
         await client.calls.begun.wait()
         await server.stop(0.05)
-        assert await status(call) == grpc.StatusCode.UNAVAILABLE
+        assert await status(call) == await stream.code() == grpc.StatusCode.UNAVAILABLE
         await asyncio.wait_for(client.calls.cancelled.wait(), PATIENCE_S)
+    assert caplog.text == ""
 
 
 async def test_without_calls_there_is_no_grace(make: Make, tmp_path: Path) -> None:
