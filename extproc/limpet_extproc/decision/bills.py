@@ -250,7 +250,7 @@ class _Elsewhere:
         counts: Sequence[int],
     ) -> float:
         """Had each turn gone to one of these by chance; `counts`: how many each of them stands for; empty: one."""
-        common = self._common
+        common, lifetimes_s = self._common, self._lifetimes_s
         head, growth = common.head_tokens, common.growth_tokens
         own = common.shared_tokens - head
         spread = known_s = 0.0
@@ -260,12 +260,14 @@ class _Elsewhere:
         ):
             if not share:
                 continue
-            lifetime_s = self.lifetime_s(candidate)
+            lifetime_s = lifetimes_s.get(candidate.provider)
+            if lifetime_s is None:
+                lifetime_s = self.lifetime_s(candidate)
             if lifetime_s != known_s:  # mostly that of the one before
                 known_s, most = lifetime_s, _turns_that_count(common, lifetime_s)
-            warm: float = head if lifetime_s > 0 else 0
-            if most and lifetime_s > 0:
-                warm += _warm_of_turns(own, growth, share, most)
+            warm: float = 0
+            if lifetime_s > 0:
+                warm = head + _warm_of_turns(own, growth, share, most) if most else head
             if price.cache_write == price.input and price.cache_write_long is None:  # nearly all
                 spread += count * share * (cold - PER_MTOK * warm * (price.input - price.cache_read))
             else:

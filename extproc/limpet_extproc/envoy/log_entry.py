@@ -91,8 +91,8 @@ class EntryTimes(msgspec.Struct, frozen=True, gc=False):
 def times_of(common: Common, *, streamed: bool) -> EntryTimes:
     """The times of an entry."""
     later_s = 0.0
-    if streamed and (noted := common.metadata.filter_metadata.get(TRAIL_METADATA)) is not None:
-        later_ms = noted.fields[TRAIL_FIRST_TOKEN_MS].number_value
+    if streamed and TRAIL_METADATA in (noted := common.metadata.filter_metadata):
+        later_ms = noted[TRAIL_METADATA].fields[TRAIL_FIRST_TOKEN_MS].number_value
         later_s = later_ms / 1000 if isfinite(later_ms) and later_ms > 0 else 0.0
     has, ended, came = common.HasField, common.duration, common.time_to_first_upstream_rx_byte
     sent = common.time_to_first_upstream_tx_byte if has("time_to_first_upstream_tx_byte") else None
@@ -120,8 +120,8 @@ def ended_at_s(common: Common) -> float | None:
 
 def record_of(common: Common) -> Record | None:
     """The record of the decision; None if there was none, or another version wrote it."""
-    noted = common.metadata.filter_metadata.get(RECORD_METADATA)
-    text = "" if noted is None else noted.fields[RECORD_TEXT].string_value
+    noted = common.metadata.filter_metadata
+    text = noted[RECORD_METADATA].fields[RECORD_TEXT].string_value if RECORD_METADATA in noted else ""
     return records.decode(text) if text else None
 
 
@@ -141,8 +141,8 @@ def reason_of(entry: Entry, record: Record | None) -> str:
 
 def asked_path(entry: Entry) -> str:
     """As the client wrote it, with its query: where a request was sent on, the provider's has taken its place."""
-    noted = entry.common_properties.filter_state_objects.get(PATH_STATE)
-    path: str = entry.request.path if noted is None else _text_of(noted.value)
+    noted = entry.common_properties.filter_state_objects
+    path: str = _text_of(noted[PATH_STATE].value) if PATH_STATE in noted else entry.request.path
     return path
 
 
@@ -186,8 +186,8 @@ def attempts_of(
     """
     common = entry.common_properties
     last = last_attempt(entry, read=read)
-    noted = common.metadata.filter_metadata.get(TRAIL_METADATA)
-    fields = {} if noted is None else noted.fields
+    noted = common.metadata.filter_metadata
+    fields = noted[TRAIL_METADATA].fields if TRAIL_METADATA in noted else {}
     if not fields and common.upstream_request_attempt_count <= 1:
         if not last.provider:
             return (), {}
@@ -313,8 +313,10 @@ def in_seconds(duration: Any) -> float:
 
 def usage_of(common: Common) -> TokenUsage | None:
     """The tokens that the provider reported, if it did."""
-    noted = common.metadata.filter_metadata.get(USAGE_METADATA)
-    return None if noted is None else usages.read(noted.fields[USAGE_TOKENS].struct_value.fields)
+    noted = common.metadata.filter_metadata
+    if USAGE_METADATA not in noted:
+        return None
+    return usages.read(noted[USAGE_METADATA].fields[USAGE_TOKENS].struct_value.fields)
 
 
 def objects_of(common: Common) -> tuple[str, ...]:

@@ -40,19 +40,16 @@ def read(noted: Mapping[str, Any]) -> TokenUsage | None:
 
     The numbers are the provider's, and are not taken further than they can be true: a part is no more than the whole.
     """
-    prompt = _tokens(noted.get(USAGE_PROMPT))  # to ask by [] would add it
+    prompt = _tokens(noted, USAGE_PROMPT)
     if prompt is None:
         return None
-    output, cached, written = (
-        _tokens(noted.get(USAGE_OUTPUT)) or 0,
-        _tokens(noted.get(USAGE_CACHED)),
-        _tokens(noted.get(USAGE_WRITTEN)),
-    )
+    output, cached = _tokens(noted, USAGE_OUTPUT) or 0, _tokens(noted, USAGE_CACHED)
+    written = _tokens(noted, USAGE_WRITTEN)
     if cached is not None and cached > prompt:
         cached = prompt
     if written is not None and written > prompt:
         written = prompt
-    written_long, reasoning = _tokens(noted.get(USAGE_WRITTEN_LONG)), _tokens(noted.get(USAGE_REASONING))
+    written_long, reasoning = _tokens(noted, USAGE_WRITTEN_LONG), _tokens(noted, USAGE_REASONING)
     if written_long is not None:
         written_long = min(written_long, written or 0)
     if reasoning is not None and reasoning > output:
@@ -60,9 +57,10 @@ def read(noted: Mapping[str, Any]) -> TokenUsage | None:
     return TokenUsage(prompt, cached, output, written, written_long, reasoning)
 
 
-def _tokens(value: Any) -> int | None:
-    if value is None:
+def _tokens(noted: Mapping[str, Any], key: str) -> int | None:
+    if key not in noted:  # to ask for it would add it
         return None
+    value = noted[key]
     number: float = value.number_value
     if 0.0 < number <= MAX_TOKENS:
         return int(number)
