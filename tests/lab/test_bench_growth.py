@@ -13,7 +13,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from limpet_lab.bench.command import bench
-from limpet_lab.bench.growth import VALUES, loaded
+from limpet_lab.bench.growth import VALUES, loaded, require_found
 from limpet_lab.bench.growth_gateways import Dimension, GrownGateway, gateways, objects
 from limpet_lab.bench.growth_report import JUDGED, GrowthTurn, bars, summary, table
 from limpet_lab.bench.latency import NotMeasuredError, decisions_of, metrics_text
@@ -133,10 +133,9 @@ async def test_so_many_conversations_are_remembered_and_no_more(tmp_path: Path) 
     said: list[str] = []
     async with gateways(Dimension.CONVERSATIONS, (600,), tmp_path, bodies, said.append) as (gateway,):
         assert gateway.sessions == 600
-        # On a busy machine some lookups take too long.
-        assert await known(gateway, range(1, 21)) > 10, "of those that were played"
-        assert await known(gateway, range(581, 601)) > 10, "of those that were copied"
-        assert await known(gateway, range(601, 621)) == 0, "of those that nobody has begun"
+        assert await known(gateway, range(1, 11)) == 10, "of those that were played"
+        assert await known(gateway, range(591, 601)) == 10, "of those that were copied"
+        assert await known(gateway, range(601, 611)) == 0, "of those that nobody has begun"
     assert said == ["conversations 600 is up"]
 
 
@@ -199,6 +198,12 @@ async def test_one_failed_request_ends_it(tmp_path: Path) -> None:
     gateway = GrownGateway(300, "http://127.0.0.1:1/", 0, 0, 0)
     with pytest.raises(NotMeasuredError, match="1 of 4 requests failed at the gateway of 300"):
         await loaded(_wrk(tmp_path, 1), gateway, tmp_path, 1, 1, Random(1))
+
+
+def test_conversations_that_were_not_found_are_not_measured() -> None:
+    require_found({"sticky.hit": 80, "sticky.moved.cheaper": 10, "first.scored": 10}, "conversations 1,000")
+    with pytest.raises(NotMeasuredError, match=r"conversations 1,000: 89\.0% of the requests found their"):
+        require_found({"sticky.hit": 89, "first.scored": 11}, "conversations 1,000")
 
 
 @pytest.mark.envoy

@@ -41,6 +41,8 @@ class Dimension(StrEnum):
 
 
 _SECRET: Final = b"the same for all gateways of one installation"
+_DEADLINE: Final = "--redis-deadline-ms=1000"
+"""So long that a slow lookup is a slow request, and none that is cheap for want of its conversation."""
 _UPSTREAM_THREADS: Final = 1
 _WHOLE_S: Final = 60.0
 
@@ -138,7 +140,7 @@ async def _redis(stack: AsyncExitStack) -> int:
 def _shared(redis_port: int, folder: Path) -> Sequence[str]:
     key = folder / "memory-key"
     key.write_bytes(_SECRET)
-    return (f"--redis-url=redis://127.0.0.1:{redis_port}", f"--memory-key-file={key}")
+    return (f"--redis-url=redis://127.0.0.1:{redis_port}", f"--memory-key-file={key}", _DEADLINE)
 
 
 async def _whole(url: str, plan: Plan) -> None:

@@ -85,8 +85,7 @@ def summary(
     values = []
     for value, decisions in zip(rounds[0], decided, strict=True):
         turns = [each[value] for each in rounds]
-        known = sum(count for reason, count in decisions.items() if reason.startswith("sticky."))
-        entry: dict[str, Any] = {"value": value, "sticky": known / sum(decisions.values()), "decisions": {**decisions}}
+        entry: dict[str, Any] = {"value": value, "sticky": share_found(decisions), "decisions": {**decisions}}
         for key in FIGURES:
             entry[key] = median(turn.figures()[key] for turn in turns)
         if value != first:
@@ -97,6 +96,12 @@ def summary(
     held = {bar.key: bar.holds(last[bar.key]["median"]) for bar in bars_of(dimension)}
     requests = sum(turn.requests for each in rounds for turn in each.values())
     return {"values": values, "held": held, "rounds": len(rounds), "requests": requests}
+
+
+def share_found(decisions: Mapping[str, int]) -> float:
+    """Of these requests, those that found their conversation. Raises ZeroDivisionError without any."""
+    found = sum(count for reason, count in decisions.items() if reason.startswith("sticky."))
+    return found / sum(decisions.values())
 
 
 def table(dimension: Dimension, found: Mapping[str, Any]) -> Table:
