@@ -185,17 +185,22 @@ def _route(order: tuple[str, ...], route_knows: Collection[str], tries: Tries) -
     A name alone is a third of the work for Envoy, which copies all of this into its access log too. The first stands
     there as often as it may be tried; the Lua of the clusters sees to it for the others, and goes on after an answer.
     """
-    named = {
-        name: entry("name", struct_wire.text(name)) + (b"" if name in route_knows else _clusters(name))
-        for name in order
-    }
-    groups = struct_wire.items([struct_wire.table(named[name]) for name in (*order[:1] * tries.each, *order[1:])])
+    # Each of many providers makes its own part of countless orders.
+    named = [_group(name, name in route_knows) for name in order]
+    groups = b"".join((*named[:1] * tries.each, *named[1:]))
     # Where each is tried once, waiting for the first must not cost the last its attempt.
     attempts = len(order) * tries.each + (tries.each == 1 and tries.save_cache_s > 0)
     route = route_key(attempts, tries.stream, tries.wait_level)
     entries = entry(ROUTE_GROUPS, struct_wire.array(groups))
     entries += entry(ROUTE_TRIES, struct_wire.number(tries.each)) + entry(ROUTE_KEY, struct_wire.text(route))
     return struct_wire.metadata(ROUTE_METADATA, entries)
+
+
+@lru_cache(maxsize=_MAX_CACHED)
+def _group(name: str, known: bool) -> bytes:
+    """An element of the list of groups."""
+    group = entry("name", struct_wire.text(name)) + (b"" if known else _clusters(name))
+    return struct_wire.items([struct_wire.table(group)])
 
 
 def _clusters(name: str) -> bytes:
