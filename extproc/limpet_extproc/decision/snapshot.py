@@ -4,7 +4,7 @@ A catalog is sent whole, however little has changed; what is the same in the one
 turns, the lanes whose prices change are made anew.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from math import inf
@@ -225,11 +225,13 @@ class Snapshot:
     """Those with a key."""
     debug: bool = False
     """See `Catalog`."""
+    by_api: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The models that are served by each API, in the order of the catalog."""
 
     def only_lane(self, api: str) -> Lane | None:
         """Of an API that is served for one model alone; None: for none, or for several."""
-        found = [lane for (name, _), lane in self.lanes.items() if name == api]
-        return found[0] if len(found) == 1 else None
+        found = self.by_api.get(api, ())
+        return self.lanes[api, found[0]] if len(found) == 1 else None
 
     def object_lane(self, api: str, provider: str = "") -> Lane | None:
         """All that serve an API whatever the model, or this provider of them; None: nobody does."""
@@ -239,7 +241,7 @@ class Snapshot:
 
     def models(self, api: str) -> list[str]:
         """Names of all models that are served by this API, sorted."""
-        return sorted(model for name, model in self.lanes if name == api)
+        return sorted(self.by_api.get(api, ()))
 
 
 _NAMELESS: Final = Model("", "")
@@ -286,7 +288,15 @@ def snapshot(catalog: Catalog, before: Snapshot = EMPTY, now_s: float | None = N
         prices,
         clients,
         catalog.debug,
+        _by_api(lanes),
     )
+
+
+def _by_api(lanes: Iterable[_LaneKey]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, list[str]] = {}
+    for api, model in lanes:
+        found.setdefault(api, []).append(model)
+    return {api: tuple(models) for api, models in found.items()}
 
 
 def repriced(tables: Snapshot, now_s: float) -> Snapshot:

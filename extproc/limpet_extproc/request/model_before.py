@@ -23,7 +23,7 @@ async def model_before(
     request, headers, api, asked = opened.request, opened.head.headers, opened.head.api.name, opened.query.lane.model
     tenant = identity.tenant(headers, opened.head.client)
     by, value = identity.conversation(headers, request, opened.query.lane.policy.identity_headers)
-    others = islice((model for name, model in snapshot.lanes if name == api and model != asked), MOST_MODELS)
+    others = islice((model for model in snapshot.by_api.get(api, ()) if model != asked), MOST_MODELS)
     keys = {model: identity.key(secret, tenant, request.user, model, by, value) for model in others}
     found = await gather(*(memory.lookup(key, now_s, peek=peek) for key in keys.values()))
     times_s = {model: _last_s(each) for model, each in zip(keys, found, strict=True) if each is not None and each.warm}
