@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 FEW: Final = 16
 """So many candidates are reckoned and ranked one by one: that takes no longer."""
 
+MOST_KINDS: Final = 0.5
+"""Of as many candidates: with more of them there is little to save."""
+
 _MOST_KNOWN: Final = 16
 """Pools of a lane without some of its candidates; the oldest is dropped."""
 
@@ -105,12 +108,13 @@ class Pools:
     Whether one is known changes no result. Who is out changes rarely, and mostly to and fro.
     """
 
-    __slots__ = ("_candidates", "_few", "_known", "_lane")
+    __slots__ = ("_candidates", "_few", "_known", "_lane", "_most_kinds")
 
-    def __init__(self, candidates: "tuple[Candidate, ...]", few: int = FEW) -> None:
-        """`few`: up to so many candidates are no pool."""
+    def __init__(self, candidates: "tuple[Candidate, ...]", few: int = FEW, most_kinds: float = MOST_KINDS) -> None:
+        """`few`: up to so many candidates are no pool. `most_kinds`: nor are they of more kinds, by candidate."""
         self._candidates = candidates
         self._few = few
+        self._most_kinds = most_kinds
         self._lane: LaneTable | None = None
         self._known: dict[frozenset[str], Pool] = {}
 
@@ -137,12 +141,17 @@ class Pools:
         return known
 
     def of(self, candidates: "Sequence[Candidate]") -> Pool | None:
-        """The pool of this very tuple; None: they are few, or nobody has asked for all but those that are missing."""
+        """The pool of this very tuple; None where it is better to reckon one by one.
+
+        They are few, or mostly of kinds of their own, or nobody has asked for all but those that are missing.
+        """
         if len(candidates) <= self._few:
             return None
         if candidates is self._candidates:
-            return self.whole
-        return next((pool for pool in reversed(self._known.values()) if pool.candidates is candidates), None)
+            pool: Pool | None = self.whole
+        else:
+            pool = next((each for each in reversed(self._known.values()) if each.candidates is candidates), None)
+        return pool if pool is not None and len(pool.members) <= len(candidates) * self._most_kinds else None
 
 
 class LaneTable(NamedTuple):

@@ -62,7 +62,7 @@ def one_by_one(lane: Lane) -> Lane:
 
 
 def by_kind(lane: Lane) -> Lane:
-    return replace(lane, pools=Pools(lane.candidates, few=0))
+    return replace(lane, pools=Pools(lane.candidates, few=0, most_kinds=1.0))
 
 
 @st.composite
