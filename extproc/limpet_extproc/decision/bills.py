@@ -115,7 +115,7 @@ def _open_to(lane: Lane, candidate: Candidate, price: Price, record: Record, tok
 
     It went to this one for this price.
     """
-    if (pool := lane.pools.of(lane.candidates)) is not None:
+    if (pool := lane.pools.of(lane.candidates)) is not None and not pool.is_varied:
         return _of_kinds(pool, candidate, price, record, tokens)
     if lane.plain_prices and not record.excluded:  # nearly all requests
         return lane.candidates, lane.plain_prices, ()

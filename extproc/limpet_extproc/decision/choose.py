@@ -17,7 +17,7 @@ from limpet_extproc.decision.pick import best_first, held_back, in_order, spread
 from limpet_extproc.decision.pool import Pool
 from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.query import Query
-from limpet_extproc.decision.ranking import first_ranked
+from limpet_extproc.decision.ranking import first_drawn, first_ranked
 from limpet_extproc.decision.request_price import allowed_by_demands, why_not_sticky
 from limpet_extproc.decision.room import by_room
 from limpet_extproc.decision.score import by_sort, expected_usd, weighted
@@ -250,8 +250,11 @@ def _spread(
             if len(ranked) < most:
                 ranked += _spread(query, part, shares, states, draw, held_by, ahead, most, its_pool)
         return ranked
+    found = None
     if pool is not None:
-        ranked = _of_pool(query, pool, states, draw, ahead, most)
+        found = (_of_sample if pool.is_varied else _of_pool)(query, pool, states, draw, ahead, most)
+    if found is not None:
+        ranked = found
     else:
         usd = _usd(query, candidates, ahead)
         scores = weighted(usd, candidates, query.lane.model, states)
@@ -276,6 +279,24 @@ def _usd(query: Query, candidates: Sequence[Candidate], ahead: _Ahead) -> list[f
         return expected_usd(candidates, query, ahead.warmth.tokens)
     usd = totals_usd(candidates, query, ahead.warmth, ahead.outlook)
     return with_moved_heads(candidates, usd, query, ahead.warmth)
+
+
+def _of_sample(
+    query: Query, pool: Pool, states: ProviderStates, draw: _Draw, ahead: _Ahead, most: int
+) -> list[str] | None:
+    """The same of many that mostly cost something of their own, by a few of them; None: it takes all to tell."""
+    warmth = ahead.warmth
+    if warmth.tokens and ahead.outlook is not None:
+        return None
+    dearer = {*states.factors, *states.slow.get(query.lane.model, ())} if states.factors or states.slow else ()
+    apart: Collection[str] = {*warmth.tokens, *dearer} if dearer else warmth.tokens
+    entries = pool.sample(apart, dearer, draw.draws.first_places(pool.lane, draw.seed))
+    if entries is None:
+        return None
+    usd = _usd(query, [entry.candidate for entry in entries], ahead)
+    scores = weighted(usd, [entry.candidate for entry in entries], query.lane.model, states)
+    within = query.lane.policy.spread_within_percent
+    return first_drawn(pool, entries, usd, scores, within, draw.seed, apart, most, draw.draws)
 
 
 def _of_pool(query: Query, pool: Pool, states: ProviderStates, draw: _Draw, ahead: _Ahead, most: int) -> list[str]:

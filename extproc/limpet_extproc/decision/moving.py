@@ -66,8 +66,8 @@ def cheaper_place(
     states: ProviderStates,
     now_s: float,
     warm: Sequence[str],
-) -> Candidate | None:
-    """The one of these that saves most, if that is worth the move.
+) -> tuple[Candidate | None, bool]:
+    """The one of these that saves most, if that is worth the move; and whether one was passed over that would save.
 
     `usd` is what each target costs (`totals`), `warm` are those where it was before and is still warm.
 
@@ -79,19 +79,22 @@ def cheaper_place(
     """
     price = request_price(sticky, query)
     if price is None:
-        return None
+        return None, False
     stays, leaves = next(both for (each, _), both in zip(targets, usd, strict=True) if each is sticky)
-    best, best_usd, best_at = None, min((1 - MARGIN) * stays, leaves), -inf
+    best, best_usd, best_at, passed_over = None, min((1 - MARGIN) * stays, leaves), -inf, False
     for (each, alike), both in zip(targets, usd, strict=True):
         expected = min(both)
         if expected > best_usd or each is sticky:
             continue
-        expected *= states.factor(each.provider, filtered.lane.model)
-        was_there = each.provider in warm
-        cheaper = expected <= best_usd and _is_cheaper(request_price(each, query), price)
-        if was_there and (each.tiers or sticky.tiers):
+        cheaper = _is_cheaper(request_price(each, query), price)
+        if each.provider in warm and (each.tiers or sticky.tiers):
             cheaper = cheaper and _is_cheaper(each.price, sticky.price)
         if not cheaper:
+            continue
+        factor = states.factor(each.provider, filtered.lane.model)
+        passed_over |= factor > 1.0
+        expected *= factor
+        if expected > best_usd:
             continue
         for at, candidate in alike:
             if expected == best_usd and at >= best_at:
@@ -99,7 +102,9 @@ def cheaper_place(
             if _may_move(filtered, candidate, states, now_s):
                 best, best_usd, best_at = candidate, expected, at
                 break
-    return best
+        else:
+            passed_over = True
+    return best, passed_over
 
 
 def _is_cheaper(price: Price | None, present: Price | None) -> bool:

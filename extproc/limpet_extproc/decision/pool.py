@@ -4,12 +4,14 @@ Nearly all of what a request costs at a candidate depends on its prices and on w
 candidates of a model have alike. Only what is warm and what was learned of errors and speed sets single ones apart.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
+
+from limpet_extproc.decision.undominated import undominated
 
 if TYPE_CHECKING:
     from limpet_extproc.decision.snapshot import Candidate
@@ -38,7 +40,20 @@ class PoolEntry(NamedTuple):
 class Pool:
     """Some candidates of a lane, in its order. Immutable."""
 
-    __slots__ = ("_entries", "_names", "by_weight", "candidates", "kind_of", "lane", "members")
+    __slots__ = (
+        "_entries",
+        "_entry_of",
+        "_front",
+        "_names",
+        "by_weight",
+        "candidates",
+        "is_varied",
+        "kind_of",
+        "lane",
+        "members",
+        "most_weight",
+        "unknown",
+    )
 
     def __init__(self, candidates: "tuple[Candidate, ...]", lane: "LaneTable") -> None:
         self.candidates = candidates
@@ -53,6 +68,13 @@ class Pool:
         self._entries = [
             PoolEntry(places[alike[0].provider], alike[0], len(alike), kind) for kind, alike in self.members.items()
         ]
+        self._entry_of = {each.kind: each for each in self._entries}
+        self._front: frozenset[int] | None = None
+        self.is_varied = len(members) > len(candidates) * lane.most_kinds
+        """Whether most cost something of their own, so that there is little to save by kinds."""
+        self.unknown = any(alike[0].price is None for alike in self.members.values())
+        """Whether the price of any is not known."""
+        self.most_weight = max([each.weight for each in candidates], default=0)
         self._names = {kind: sorted([each.provider for each in alike]) for kind, alike in self.members.items()}
         weighty = tuple([each for each in candidates if each.weight])
         parts = (weighty, tuple([each for each in candidates if not each.weight]))
@@ -76,14 +98,59 @@ class Pool:
         if not found:
             return self._entries
         for entry in self._entries:
-            less = fewer.get(entry.kind, 0)
-            if not less:
-                found.append(entry)
-            elif less < entry.size:
-                first = next(each for each in self.members[entry.kind] if each.provider not in apart)
-                found.append(PoolEntry(places[first.provider], first, entry.size - less, entry.kind))
+            left = self._without(entry, fewer.get(entry.kind, 0), apart)
+            if left is not None:
+                found.append(left)
         found.sort()
         return found
+
+    def sample(
+        self, apart: Collection[str], dearer: Container[str], drawn: Iterable[int] = ()
+    ) -> list[PoolEntry] | None:
+        """Of `entries` those that tell what costs least, and those of the candidates at the places that are `drawn`.
+
+        Whatever is left out costs no less than one of them (`front`). None: that is not so, as all of a kind that
+        others are compared with are `dearer` than their prices say.
+        """
+        if self.unknown:
+            return None  # they count as the dearest of all
+        lane = self.lane
+        wanted = dict.fromkeys(self.front)
+        wanted.update(dict.fromkeys([kind for at in drawn if (kind := self._kind_at(at)) is not None]))
+        found: list[PoolEntry] = []
+        fewer: dict[int, int] = {}
+        for name in apart:
+            kind = self.kind_of.get(name)
+            if kind is not None:
+                fewer[kind] = fewer.get(kind, 0) + 1
+                found.append(PoolEntry(lane.places[name], lane.candidates[lane.places[name]], 1, -1))
+        for kind in wanted:
+            entry = self._entry_of[kind]
+            left = self._without(entry, fewer.get(kind, 0), apart)
+            if left is not None:
+                found.append(left)
+            elif kind in self.front and all(each.provider in dearer for each in self.members[kind]):
+                return None
+        found.sort()
+        return found
+
+    @property
+    def front(self) -> frozenset[int]:
+        """The kinds that no other kind undercuts in one price without being dearer in another."""
+        if self._front is None:
+            self._front = undominated([(kind, alike[0]) for kind, alike in self.members.items()])
+        return self._front
+
+    def _without(self, entry: PoolEntry, less: int, apart: Collection[str]) -> PoolEntry | None:
+        if not less:
+            return entry
+        if less == entry.size:
+            return None
+        first = next(each for each in self.members[entry.kind] if each.provider not in apart)
+        return PoolEntry(self.lane.places[first.provider], first, entry.size - less, entry.kind)
+
+    def _kind_at(self, place: int) -> int | None:
+        return self.kind_of.get(self.lane.candidates[place].provider)
 
     def alike(self, entry: PoolEntry, apart: Collection[str]) -> "Iterator[tuple[int, Candidate]]":
         """The candidates of an entry with their places, in the order of the lane."""
@@ -111,7 +178,7 @@ class Pools:
     __slots__ = ("_candidates", "_few", "_known", "_lane", "_most_kinds")
 
     def __init__(self, candidates: "tuple[Candidate, ...]", few: int = FEW, most_kinds: float = MOST_KINDS) -> None:
-        """`few`: up to so many candidates are no pool. `most_kinds`: nor are they of more kinds, by candidate."""
+        """`few`: up to so many candidates are no pool. `most_kinds`, by candidate: beyond it a pool is varied."""
         self._candidates = candidates
         self._few = few
         self._most_kinds = most_kinds
@@ -133,7 +200,7 @@ class Pools:
         known = self._known.get(names)
         if known is None:
             if self._lane is None:
-                self._lane = _table(self._candidates)
+                self._lane = _table(self._candidates, self._most_kinds)
             if len(self._known) >= _MOST_KNOWN:
                 del self._known[next(iter(self._known))]
             left = tuple([each for each in self._candidates if each.provider not in names]) if names else None
@@ -141,17 +208,12 @@ class Pools:
         return known
 
     def of(self, candidates: "Sequence[Candidate]") -> Pool | None:
-        """The pool of this very tuple; None where it is better to reckon one by one.
-
-        They are few, or mostly of kinds of their own, or nobody has asked for all but those that are missing.
-        """
+        """The pool of this very tuple; None: they are few, or nobody has asked for all but those that are missing."""
         if len(candidates) <= self._few:
             return None
         if candidates is self._candidates:
-            pool: Pool | None = self.whole
-        else:
-            pool = next((each for each in reversed(self._known.values()) if each.candidates is candidates), None)
-        return pool if pool is not None and len(pool.members) <= len(candidates) * self._most_kinds else None
+            return self.whole
+        return next((each for each in reversed(self._known.values()) if each.candidates is candidates), None)
 
 
 class LaneTable(NamedTuple):
@@ -163,13 +225,14 @@ class LaneTable(NamedTuple):
     places: Mapping[str, int]
     seeds: tuple[bytes, ...]
     """Of the candidates."""
+    most_kinds: float
 
 
-def _table(candidates: "tuple[Candidate, ...]") -> LaneTable:
+def _table(candidates: "tuple[Candidate, ...]", most_kinds: float) -> LaneTable:
     numbers: dict[bytes, int] = {}
     kinds = {each.provider: numbers.setdefault(_kind(each), len(numbers)) for each in candidates}
     places = {each.provider: place for place, each in enumerate(candidates)}
-    return LaneTable(candidates, kinds, places, tuple([each.seed for each in candidates]))
+    return LaneTable(candidates, kinds, places, tuple([each.seed for each in candidates]), most_kinds)
 
 
 def _kind(candidate: "Candidate") -> bytes:

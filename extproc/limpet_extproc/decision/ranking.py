@@ -4,7 +4,7 @@ An order that is tried holds a few providers. So each kind's cost is reckoned on
 looked at that may be among these few.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from heapq import nsmallest
 from math import inf, log
 from typing import TypeAlias
@@ -43,6 +43,31 @@ def first_ranked(
     return ranked
 
 
+def first_drawn(
+    pool: Pool,
+    entries: Sequence[PoolEntry],
+    usd: Sequence[float],
+    scores: Sequence[float],
+    within_percent: float,
+    seed: bytes,
+    apart: Collection[str],
+    most: int,
+    draws: Draws,
+) -> list[str] | None:
+    """The same from a sample of the pool's entries (`Pool.sample`) with all that are drawn first.
+
+    None: it takes others to tell.
+    """
+    limit = near_limit(scores, within_percent)
+    near = [(entry, price) for entry, price, score in zip(entries, usd, scores, strict=True) if score <= limit]
+    alone = [_one(seed, entry.candidate, _weight(entry.candidate, price)) for entry, price in near if entry.kind < 0]
+    weights = {entry.kind: _weight(entry.candidate, price) for entry, price in near if entry.kind >= 0}
+    least = min([price for entry, price in zip(entries, usd, strict=True) if entry.kind >= 0], default=0.0)
+    if not least:
+        return None
+    return _by_draws(pool, weights, pool.most_weight / (least * least), alone, seed, apart, most, draws)
+
+
 def _cheapest(
     pool: Pool, entries: Sequence[PoolEntry], scores: Sequence[float], above: float, apart: Collection[str], most: int
 ) -> list[str]:
@@ -66,9 +91,11 @@ def _drawn(
     """The first of the near-equals: those with the greatest pull."""
     alone = [_one(seed, entry.candidate, _weight(entry.candidate, usd)) for entry, usd in near if entry.kind < 0]
     weights = {entry.kind: _weight(entry.candidate, usd) for entry, usd in near if entry.kind >= 0}
-    count = sum([entry.size for entry, _ in near])
-    if count > KEPT and (found := _by_draws(pool, weights, alone, seed, apart, most, draws)) is not None:
-        return found
+    if sum([entry.size for entry, _ in near]) > KEPT:
+        heaviest = max(weights.values(), default=0.0)
+        found = _by_draws(pool, weights, heaviest, alone, seed, apart, most, draws)
+        if found is not None:
+            return found
     for entry, _ in near:
         if entry.kind >= 0:
             weight = weights[entry.kind]
@@ -78,7 +105,8 @@ def _drawn(
 
 def _by_draws(
     pool: Pool,
-    weights: dict[int, float],
+    weights: Mapping[int, float],
+    heaviest: float,
     alone: Sequence[_Drawn],
     seed: bytes,
     apart: Collection[str],
@@ -87,9 +115,8 @@ def _by_draws(
 ) -> list[str] | None:
     """The same by the highest numbers alone; None: others may come before.
 
-    No candidate with a lower number has more pull than the heaviest kind would have with this one.
+    No candidate with a lower number has more pull than the heaviest would have with this one.
     """
-    heaviest = max(weights.values(), default=0.0)
     found = sorted(alone)[:most]
     lane, kind_of = pool.lane.candidates, pool.kind_of
     for place in draws.first_places(pool.lane, seed):

@@ -83,11 +83,16 @@ def _stay_or_move(
 ) -> WarmFirst:
     own = [sticky, *[filtered.lane.by_provider[name] for name in others]]
     warmth = with_grown(warmth, sticky.provider)
-    targets = [MoveTarget(each, ((at - len(own), each),)) for at, each in enumerate(own)]
-    targets += _elsewhere(elsewhere, (sticky.provider, *others), query, warmth, states)
     outlook = outlook_of(query, remembered.pace, now_s)
-    usd = stays_and_leaves_usd([each.candidate for each in targets], query, warmth, outlook)
-    to = cheaper_place(filtered, sticky, targets, usd, query, states, now_s, others)
+    to = None
+    for only_cheapest in (True, False):
+        targets = [MoveTarget(each, ((at - len(own), each),)) for at, each in enumerate(own)]
+        names = (sticky.provider, *others)
+        targets += _elsewhere(elsewhere, names, query, warmth, states, only_cheapest=only_cheapest)
+        usd = stays_and_leaves_usd([each.candidate for each in targets], query, warmth, outlook)
+        to, passed_over = cheaper_place(filtered, sticky, targets, usd, query, states, now_s, others)
+        if not passed_over:
+            break  # whoever costs more than those need not be looked at
     if to is None:
         return (sticky.provider, *others), "sticky.hit"
     reason: DecisionReason = "sticky.returned" if to.provider in others else "sticky.moved.cheaper"
@@ -95,17 +100,27 @@ def _stay_or_move(
 
 
 def _elsewhere(
-    elsewhere: Sequence[Candidate], own: Collection[str], query: Query, warmth: Warmth, states: ProviderStates
+    elsewhere: Sequence[Candidate],
+    own: Collection[str],
+    query: Query,
+    warmth: Warmth,
+    states: ProviderStates,
+    *,
+    only_cheapest: bool,
 ) -> list[MoveTarget]:
-    """All but its own places; of those that cost the same, one stands for all."""
-    pool = query.lane.pools.of(elsewhere)
-    if pool is None:
-        return [MoveTarget(each, ((at, each),)) for at, each in enumerate(elsewhere) if each.provider not in own]
+    """All but its own places; of those that cost the same, one stands for all.
+
+    `only_cheapest`: of many, those are enough of which one costs no more than any other.
+    """
+    pool, entries = query.lane.pools.of(elsewhere), None
     apart = {*own, *warmth.tokens, *states.factors, *states.slow.get(query.lane.model, ())}
+    if pool is not None:
+        varied = pool.is_varied
+        entries = pool.entries(apart) if not varied else pool.sample(apart, ()) if only_cheapest else None
+    if pool is None or entries is None:
+        return [MoveTarget(each, ((at, each),)) for at, each in enumerate(elsewhere) if each.provider not in own]
     return [
-        MoveTarget(each.candidate, pool.alike(each, apart))
-        for each in pool.entries(apart)
-        if each.candidate.provider not in own
+        MoveTarget(each.candidate, pool.alike(each, apart)) for each in entries if each.candidate.provider not in own
     ]
 
 
@@ -127,7 +142,9 @@ def _least_first(
 ) -> tuple[str, ...]:
     """Those of the other warm places that cost no more than any that is cold, the cheapest before the others."""
     warm = [query.lane.by_provider[name] for name in others]
-    cold = [each.candidate for each in _elsewhere(elsewhere, others, query, warmth, ProviderStates())]
+    cold = [
+        each.candidate for each in _elsewhere(elsewhere, others, query, warmth, ProviderStates(), only_cheapest=True)
+    ]
     usd = totals_usd([*warm, *cold], query, warmth, outlook_of(query, remembered.pace, now_s))
     least_cold = min(usd[len(warm) :], default=inf)
     ranked = sorted(zip(usd, range(len(warm)), others, strict=False))

@@ -65,13 +65,20 @@ def by_kind(lane: Lane) -> Lane:
     return replace(lane, pools=Pools(lane.candidates, few=0, most_kinds=1.0))
 
 
+def by_sample(lane: Lane) -> Lane:
+    return replace(lane, pools=Pools(lane.candidates, few=0, most_kinds=0.0))
+
+
 @st.composite
 def provider_fields(draw: st.DrawFn) -> list[dict[str, Any]]:
-    """Few kinds of many providers, or a few of which each is another."""
+    """Many providers of a few kinds, or at prices of their own."""
     kinds = draw(st.lists(_PROVIDERS, min_size=1, max_size=6))
     number = draw(st.sampled_from((2, 5, 12, 40, 90)))
     picked = draw(st.randoms(use_true_random=False))
-    return [picked.choice(kinds) for _ in range(number)]
+    found = [picked.choice(kinds) for _ in range(number)]
+    if draw(st.booleans()):
+        return found
+    return [{**each, "price": each["price"] and each["price"].times(picked.uniform(1.0, 1.5))} for each in found]
 
 
 def names_of(number: int) -> st.SearchStrategy[list[str]]:
@@ -125,6 +132,7 @@ def test_a_decision_is_the_same(make: Make, data: st.DataObject, fields: list[di
     plain = decided(one_by_one(lane))
     for _ in range(2):  # with draws that are not known yet, and with known ones
         assert decided(by_kind(lane)) == plain
+        assert decided(by_sample(lane)) == plain
 
 
 def test_the_first_of_hundreds_are_drawn_as_all_would_be(make: Make) -> None:
