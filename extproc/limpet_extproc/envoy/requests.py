@@ -8,43 +8,88 @@ from limpet_extproc.contract.apis import api_of, asked
 from limpet_extproc.contract.envoy import (
     AGENT_HEADERS,
     CODEX_SESSION_HEADERS,
+    DEBUG_KEPT,
     HEAD_ATTRIBUTE,
+    HEAD_ROUTE,
     READ_HEADERS,
     SESSION_HEADERS,
+    TRACE_HEADER,
 )
 from limpet_extproc.dialects.registry import spoken
-from limpet_extproc.envoy.wire import body_apart
+from limpet_extproc.envoy.wire import body_apart, body_in_front
 from limpet_extproc.request.parsing import RequestHead
 from limpet_extproc.request.reading import LIGHT_BYTES
 
 _PATH: Final = ":path"
 _METHOD: Final = ":method"
 _ATTRIBUTES: Final = "envoy.filters.http.ext_proc"
+_COPIED_BYTES: Final = 1 << 14
+"""A message above this is read around its body, which the parser would copy twice."""
 _NO_SESSION: Final = "".join(
     ["\n", *[f"{name} \n" for name in (*SESSION_HEADERS, *AGENT_HEADERS.values(), *CODEX_SESSION_HEADERS)]]
 )
 """What most requests have there: half of all lines."""
+_NO_TRACE_NOR_SESSION: Final = f"\n{TRACE_HEADER} {_NO_SESSION}"
+_ROUTE_ALONE: Final = f"{DEBUG_KEPT} \n{HEAD_ROUTE} "
+"""What follows then, unless a policy names headers."""
+_AUTHORIZATION: Final = "authorization"
+_CREDENTIAL: Final = f"\n{_AUTHORIZATION} "
+_NO_OTHER_CREDENTIAL: Final = "\nx-api-key \napi-key \nx-goog-api-key \n"
+_MOST_HEADS: Final = 1_000
+"""That are kept, of half a kilobyte each."""
 
 
 def parsed(data: bytes | memoryview) -> tuple[pb.ProcessingRequest, bytes | memoryview]:
     """The message and the body in it. Raises DecodeError if a header that is read here is not UTF-8."""
+    if len(data) > _COPIED_BYTES and (found := body_in_front(data)) is not None:
+        body, after = found
+        request = pb.ProcessingRequest.FromString(bytes(after))
+        if request.WhichOneof("request") is None:
+            return request, body
     if len(data) <= LIGHT_BYTES:
         request = pb.ProcessingRequest.FromString(bytes(data))
         return request, request.request_body.body
-    # The parser would copy the body twice.
     rest, body = body_apart(data)
     return pb.ProcessingRequest.FromString(rest), body
 
 
-def head_of_attributes(request: pb.ProcessingRequest) -> RequestHead:
-    """The head that comes with the body."""
+class HeadReader:
+    """Reads the heads that come with bodies.
+
+    A head that names no session and no trace is the same for all requests of a client, but for its credential. So what
+    is read of the rest is kept, and no credential with it.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str, str], RequestHead] = {}
+
+    def read(self, request: pb.ProcessingRequest) -> RequestHead:
+        """The head of this request."""
+        lines: str = request.attributes[_ATTRIBUTES].fields[HEAD_ATTRIBUTE].string_value
+        front, _, last = lines.partition(_NO_TRACE_NOR_SESSION)
+        first, _, rest = front.partition(_CREDENTIAL)
+        credential, alone, described = rest.partition(_NO_OTHER_CREDENTIAL)
+        if not alone or "\n" in credential or not last.startswith(_ROUTE_ALONE):
+            return _head(_headers(lines))
+        key = first, described, last
+        known = self._known.get(key)
+        if known is None:
+            if len(self._known) >= _MOST_HEADS:
+                self._known.clear()
+            known = self._known[key] = _head(_headers("\n".join(key)))
+        headers = known.headers
+        if credential[-1:] > " ":
+            headers = {**headers, _AUTHORIZATION: credential}
+        return RequestHead(known.dialect, headers, known.api, known.asked)
+
+
+def _headers(lines: str) -> dict[str, str]:
     headers: dict[str, str] = {}
-    lines = request.attributes[_ATTRIBUTES].fields[HEAD_ATTRIBUTE].string_value
     for line in lines.replace(_NO_SESSION, "\n").split("\n"):
         if line[-1:] > " ":  # most are absent, and their lines end with the name and a space
             name, _, value = line.partition(" ")
             headers[name] = value
-    return _head(headers)
+    return headers
 
 
 def head_of_headers(request: pb.ProcessingRequest) -> RequestHead:

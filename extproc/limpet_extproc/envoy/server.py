@@ -18,8 +18,8 @@ from limpet_extproc.dialects.port import Dialect, Refusal
 from limpet_extproc.dialects.registry import spoken
 from limpet_extproc.envoy.cluster_names import UNUSABLE, ClusterNames
 from limpet_extproc.envoy.requests import (
+    HeadReader,
     comes_alone,
-    head_of_attributes,
     head_of_headers,
     is_turn,
     not_utf8_header,
@@ -83,6 +83,7 @@ class ExtProc:
         self._metrics = metrics
         self._ready = ready
         self._translated = translated
+        self._heads = HeadReader()
         self._responses = Responses()
 
     async def one(self, data: bytes | memoryview) -> bytes:
@@ -138,7 +139,7 @@ class ExtProc:
         by_header = head is not None
         routing: Routing | Refusal | ExplainedAlone
         try:
-            head = head or head_of_attributes(request)
+            head = head or self._heads.read(request)
             if head.asked.path.startswith(_MODELS):
                 return self._admitted(head)
             if DEBUG_KEPT in head.headers and self._debugging is not None:

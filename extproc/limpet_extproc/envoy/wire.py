@@ -12,6 +12,12 @@ _REQUEST_BODY: Final = 4
 _BODY: Final = 1
 """HttpBody.body"""
 _LENGTH_DELIMITED: Final = 2
+_BODY_IN_FRONT: Final = re.compile(
+    rb"\x22(?P<outer>[\x80-\xff]{0,4}[\0-\x7f])(?P<inner>\x0a(?P<body>[\x80-\xff]{0,4}[\0-\x7f]))"
+)
+"""Field 4, a length, field 1 of what is in it, and another length."""
+_ENDS: Final = (b"", b"\x10\x01")
+"""What stands behind a body in its field: nothing, or that it is the last."""
 _LINE: Final = re.compile(rb"(?P<name>[a-z0-9:_-]+) (?P<value>[^\n]*)", re.ASCII)
 
 
@@ -25,6 +31,19 @@ def body_apart(message: bytes | memoryview) -> tuple[bytes, memoryview]:
         else:
             rest += field
     return bytes(rest), body
+
+
+def body_in_front(message: bytes | memoryview) -> tuple[memoryview, memoryview] | None:
+    """The body of a ProcessingRequest and what follows it, where the body comes first and whole, as Envoy writes it.
+
+    None: it does not. What follows may still say otherwise, as the last of several bodies counts.
+    """
+    begin = _BODY_IN_FRONT.match(message)
+    if begin is None:
+        return None
+    view, start = memoryview(message), begin.end()
+    end, stop = start + _number(begin["body"]), begin.start("inner") + _number(begin["outer"])
+    return (view[start:end], view[stop:]) if stop <= len(view) and bytes(view[end:stop]) in _ENDS else None
 
 
 def not_utf8(head: bytes) -> str | None:
@@ -63,6 +82,13 @@ def _fields(view: memoryview) -> Iterator[tuple[int, memoryview, memoryview | No
         if at > len(view):
             raise ValueError(f"the field at byte {begin} is cut off")
         yield key >> 3, view[begin:at], content
+
+
+def _number(varint: bytes) -> int:
+    value = 0
+    for byte in reversed(varint):
+        value = value << 7 | byte & 0x7F
+    return value
 
 
 def _varint(view: memoryview, at: int) -> tuple[int, int]:

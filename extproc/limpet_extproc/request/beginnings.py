@@ -74,7 +74,7 @@ class Beginning(msgspec.Struct, frozen=True, gc=False):
 class BegunTurn(msgspec.Struct, frozen=True):
     """A body, and what it goes on from."""
 
-    body: bytes
+    body: bytes | memoryview
     owner: bytes
     before: Beginning | None
     request: ParsedRequest | None
@@ -92,7 +92,7 @@ class Beginnings:
     def __len__(self) -> int:
         return self._count
 
-    def turn(self, body: bytes, owner: bytes) -> BegunTurn | None:
+    def turn(self, body: bytes | memoryview, owner: bytes) -> BegunTurn | None:
         """What is known of this body; None: nothing will be, as it is too short or too long.
 
         `owner` tells apart whose it is and what it asks for, under a secret.
@@ -107,7 +107,7 @@ class Beginnings:
             known = next((found for each in shorter if (found := self._found(view, *each)) is not None), None)
         if known is None:
             return BegunTurn(body, owner, None, None)
-        added = body[known.length : len(body) - known.rest_length]
+        added = bytes(view[known.length : len(body) - known.rest_length])
         return BegunTurn(body, owner, known, gone_on(known.request, known.length, added))
 
     def _found(self, view: memoryview, hashed: xxh3_128, size: int) -> Beginning | None:
@@ -129,7 +129,7 @@ class Beginnings:
         if before is not None and request is turn.request and seed == before.seed and before.request.layout is not None:
             prompt = hash_more(before.prompt, before.request.layout.count, before.length, view, layout)
             settings = before.settings
-        elif may_go_on(request, turn.body):
+        elif may_go_on(request, bytes(turn.body)):
             prompt, settings = hash_prompt(view, layout, seed), settings_of(view, layout, seed)
         else:
             return None

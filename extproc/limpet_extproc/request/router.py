@@ -191,7 +191,7 @@ class StickyRouting:
 
     def _turn(self, head: RequestHead, body: bytes | memoryview) -> BegunTurn | None:
         """What is known of what it begins with."""
-        if head.api.kind != "conversation" or type(body) is not bytes or unreadable(head) is not None:
+        if head.api.kind != "conversation" or unreadable(head) is not None:
             return None
         whose = identity.tenant(head.headers, head.client)
         return self._beginnings.turn(body, identity.beginning_seed(self._secret, whose, head.api.name, head.asked))
