@@ -99,8 +99,8 @@ def activity_record(entry: Entry, ended: EndedRequest, lane: Lane | None, name: 
         None if bill is None else bill.cheapest_usd,
         _path_of_api(asked_path(entry)),
         _error(attempts),
-        traceparent(record.traceparent),
-        _observed_usd(record, provider, usage, lane, bill),
+        traceparent(record.traceparent) if record.traceparent else "",
+        _observed_usd(record, provider, usage, lane, bill) if record.enforce_provider else None,
         record.enforce_provider,
     )
 
@@ -174,7 +174,7 @@ def _path_of_api(path: str) -> str:
 def _observed_usd(
     record: Record, provider: str, usage: TokenUsage | None, lane: Lane | None, bill: RequestBill | None
 ) -> float | None:
-    if not record.enforce_provider or usage is None or lane is None or bill is None:
+    if usage is None or lane is None or bill is None:
         return None
     return enforced_usd(lane, record, provider, usage, bill.paid_usd)
 

@@ -70,6 +70,9 @@ _CLIENT_BUFFER_BYTES: Final = 256 * 1024
 `initial_stream_window_size`, by HTTP/1.1 more. An answer that stalls after it may stall because of the client."""
 
 
+_LONGEST_KEPT: Final = 100
+"""Bytes of a path that many requests may have."""
+
 UNDER_WAY: Final = accesslog_pb2.AccessLogType.DownstreamPeriodic
 """The type of an entry of a request that goes on."""
 
@@ -142,14 +145,20 @@ def reason_of(entry: Entry, record: Record | None) -> str:
 def asked_path(entry: Entry) -> str:
     """As the client wrote it, with its query: where a request was sent on, the provider's has taken its place."""
     noted = entry.common_properties.filter_state_objects
-    path: str = _text_of(noted[PATH_STATE].value) if PATH_STATE in noted else entry.request.path
+    path: str = entry.request.path
+    if PATH_STATE in noted:
+        value = noted[PATH_STATE].value
+        path = _text_of(value) if len(value) > _LONGEST_KEPT or b"?" in value else _kept_text_of(value)
     return path
 
 
-@lru_cache(maxsize=256)  # Nearly all requests have one of a few paths.
 def _text_of(value: bytes) -> str:
     text: str = StringValue.FromString(value).value
     return text
+
+
+_kept_text_of: Final = lru_cache(maxsize=256)(_text_of)
+"""Nearly all requests have one of a few paths. What clients add to one is kept nowhere."""
 
 
 def summary(
