@@ -12,6 +12,7 @@ from tests.envoy.upstream import Upstream
 from tests.waiting import until
 
 from limpet_operator.laptop.machine import envoy_binary, free_port
+from limpet_operator.publish.attempt_filters import attempt_program
 from limpet_operator.publish.cluster import provider_cluster
 from limpet_operator.publish.encode import typed
 from limpet_operator.publish.envoy_settings import EnvoySettings
@@ -25,7 +26,10 @@ def _bootstrap(port: int, cluster: dict[str, Any]) -> dict[str, Any]:
     manager = typed(
         "filters.network.http_connection_manager.v3.HttpConnectionManager",
         stat_prefix="test",
-        route_config={"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
+        route_config={
+            "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}],
+            "typed_per_filter_config": attempt_program(),
+        },
         http_filters=[{"name": "router", "typed_config": typed("filters.http.router.v3.Router")}],
     )
     listener = {

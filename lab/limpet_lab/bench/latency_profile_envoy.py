@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from limpet_operator.planning.plan import Plan
+from limpet_operator.publish.attempt_filters import ATTEMPT_FILTER
 from limpet_operator.publish.bootstrap import bootstrap
 from limpet_operator.publish.encode import Json
 from limpet_operator.publish.envoy_settings import CLIENT_LISTENER, EXT_PROC_FILTER, UNDECIDED_FILTER, EnvoySettings
@@ -16,7 +17,6 @@ from limpet_operator.publish.overload import HEAP_BYTES
 from limpet_operator.publish.publication import common_resources, provider_resources, settings_for
 from limpet_operator.publish.resource import CLUSTER, LISTENER, ROUTE, SECRET
 
-_LUA: Final = "envoy.filters.http.lua"
 _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
@@ -77,7 +77,7 @@ def without_attempts(config: Json) -> Json:
     for cluster in config["static_resources"]["clusters"]:
         options = cluster.get("typed_extension_protocol_options", {}).get(_HTTP_OPTIONS, {})
         if "http_filters" in options:
-            options["http_filters"] = [each for each in options["http_filters"] if each["name"] != _LUA]
+            options["http_filters"] = [each for each in options["http_filters"] if each["name"] != ATTEMPT_FILTER]
     return config
 
 

@@ -50,11 +50,14 @@ ATTEMPT_PROGRAM: Final = (
 ATTEMPT_LUA: Final = lua_rules() + lua_lists() + lua_usage_fields() + program(*ATTEMPT_PROGRAM)
 
 ATTEMPT_FILTER: Final = "limpet.attempt"
-"""What the filter of this program is called in sidecars: it finds its program by this name in the route."""
+"""What the filter of this program is called: it finds its program by this name in the routes.
+
+In every cluster Envoy would keep and compile it once for each provider: half a megabyte and some 60 ms of each.
+"""
 _WITHOUT_PROGRAM: Final = """\
 function envoy_on_request(handle)
   handle:respond({ [":status"] = "503", ["content-type"] = "application/json" },
-    '{"error":{"message":"The sidecar has not been told how to ask providers; try again.","type":"server_error",' ..
+    '{"error":{"message":"This Envoy has not been told how to ask providers; try again.","type":"server_error",' ..
     '"param":null,"code":"no_provider_available"}}')
 end
 """
@@ -75,33 +78,28 @@ _BY_ADS: Final[Json] = {"ads": {}, "resource_api_version": "V3"}
 def attempt_filters(provider: PlannedProvider, settings: EnvoySettings) -> list[Json]:
     """In the order in which a request passes them; its answer passes them the other way round."""
     return [
-        *_filters(provider, _BY_ADS, _rewrite(provider, "envoy.filters.http.lua", "limpet", ATTEMPT_LUA)),
+        *_filters(provider, _BY_ADS),
         *request_translation(provider.spec, settings.body_limit_bytes),
         _CODEC,
     ]
 
 
 def attempt_filters_of_sidecars(provider: PlannedProvider, credentials: Json) -> list[Json]:
-    """The same for an Envoy that is not ours, has no translator, and gets the secrets from this config source.
-
-    The program is not in them but in its routes, once (`attempt_program`): it is larger than all the rest.
-    """
-    return [
-        *_filters(provider, credentials, _rewrite(provider, ATTEMPT_FILTER, "limpet-without", _WITHOUT_PROGRAM)),
-        _CODEC,
-    ]
+    """The same for an Envoy that is not ours, has no translator, and gets the secrets from this config source."""
+    return [*_filters(provider, credentials), _CODEC]
 
 
 def attempt_program() -> Json:
-    """What routes of such an Envoy have by the name ATTEMPT_FILTER; a provider's own settings are in its cluster."""
-    return typed("filters.http.lua.v3.LuaPerRoute", source_code={"inline_string": without_comments(ATTEMPT_LUA)})
+    """What routes to providers have as `typed_per_filter_config`; a provider's own settings are in its cluster."""
+    source = {"inline_string": without_comments(ATTEMPT_LUA)}
+    return {ATTEMPT_FILTER: typed("filters.http.lua.v3.LuaPerRoute", source_code=source)}
 
 
-def _filters(provider: PlannedProvider, credentials: Json, rewrite: Json) -> list[Json]:
+def _filters(provider: PlannedProvider, credentials: Json) -> list[Json]:
     return [
         _strip_and_name(provider),
         *_secrets(provider, credentials),
-        rewrite,
+        _rewrite(provider),
         _which_attempt(provider.spec),
     ]
 
@@ -171,7 +169,7 @@ def _injected(header: str, secret: str, source: Json) -> Json:
     }
 
 
-def _rewrite(provider: PlannedProvider, name: str, vm: str, lua: str) -> Json:
+def _rewrite(provider: PlannedProvider) -> Json:
     spec = provider.spec
     own = [header.name for header in spec.headers.set] + ([spec.credential.header] if spec.credential else [])
     renames = {
@@ -180,11 +178,11 @@ def _rewrite(provider: PlannedProvider, name: str, vm: str, lua: str) -> Json:
         if model.upstream_name != model.name
     }
     return {
-        "name": name,
+        "name": ATTEMPT_FILTER,
         "typed_config": typed_struct(
             "filters.http.lua.v3.Lua",
-            shared_vm_id=vm,
-            default_source_code={"inline_string": lua},
+            shared_vm_id="limpet-without",
+            default_source_code={"inline_string": _WITHOUT_PROGRAM},
             filter_context={
                 "host": spec.url.authority,
                 "prefix": spec.url.path_prefix,

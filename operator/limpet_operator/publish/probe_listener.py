@@ -7,6 +7,7 @@ neither ext_proc nor an access log, and no answer is tried again: a probe teache
 from typing import Final
 
 from limpet_extproc.contract.envoy import CLUSTER_HEADER, NO_ANSWER_HEADER, PROBE_STATE
+from limpet_operator.publish.attempt_filters import attempt_program
 from limpet_operator.publish.encode import Json, set_header, typed
 from limpet_operator.publish.envoy_settings import PROBE_LISTENER
 
@@ -40,7 +41,10 @@ def _http() -> Json:
             # The worker hangs up when the probe's time is over.
             stream_idle_timeout="0s",
             request_headers_timeout="5s",
-            route_config={"virtual_hosts": [{"name": "providers", "domains": ["*"], "routes": [_ROUTE]}]},
+            route_config={
+                "virtual_hosts": [{"name": "providers", "domains": ["*"], "routes": [_ROUTE]}],
+                "typed_per_filter_config": attempt_program(),
+            },
             http_filters=[
                 {
                     "name": "limpet.note_probe",

@@ -15,6 +15,7 @@ from limpet_extproc.contract.envoy import (
 )
 from limpet_operator.planning.plan import PlannedProvider
 from limpet_operator.publish import paths
+from limpet_operator.publish.attempt_filters import attempt_program
 from limpet_operator.publish.direct_responses import (
     HEADERS_ALONE,
     also,
@@ -105,6 +106,7 @@ def route_configuration(providers: Sequence[PlannedProvider], settings: EnvoySet
         "ignore_port_in_host_matching": True,
         "max_direct_response_body_size_bytes": 4 * 1024 * 1024,
         "virtual_hosts": [ours, foreign] if settings.own_names else [ours],
+        "typed_per_filter_config": attempt_program(),
     }
 
 

@@ -25,7 +25,7 @@ from limpet_extproc.contract.envoy import (
 )
 from limpet_extproc.contract.host_port import HostPort
 from limpet_operator.planning.plan import PlannedProvider
-from limpet_operator.publish.attempt_filters import ATTEMPT_FILTER, attempt_filters_of_sidecars, attempt_program
+from limpet_operator.publish.attempt_filters import attempt_filters_of_sidecars, attempt_program
 from limpet_operator.publish.cluster import http_options
 from limpet_operator.publish.encode import Json, set_header, typed
 from limpet_operator.publish.envoy_settings import EXT_PROC_FILTER, EXT_PROC_WAIT_S, EnvoySettings
@@ -98,7 +98,7 @@ def virtual_host_patch(settings: EnvoySettings) -> Json:
 
 def route_configuration_patch() -> Json:
     """For all routes beside which there are some of `provider_route`: the program of every attempt, given once."""
-    return {"typed_per_filter_config": {ATTEMPT_FILTER: attempt_program()}}
+    return {"typed_per_filter_config": attempt_program()}
 
 
 def provider_route(settings: EnvoySettings, cluster: str) -> Json:

@@ -18,7 +18,11 @@ from limpet_operator.publish.resource import CLUSTER, LISTENER, ROUTE, SECRET, R
 from limpet_operator.serve.acknowledgements import VersionReport
 
 _ADD_ORDER: Final = {CLUSTER: 0, SECRET: 1, LISTENER: 2, ROUTE: 3}
-"""Make before break: what is referred to comes before what refers to it."""
+"""Make before break: what is referred to comes before what refers to it.
+
+Clusters that Envoy has, and that have changed, come last: after an upgrade they may need what only the new routes have,
+such as the program of every attempt.
+"""
 _REMOVE_ORDER: Final = {LISTENER: 0, ROUTE: 1, CLUSTER: 2, SECRET: 3}
 
 _RESPONSE_BYTES: Final = 3 * 1024 * 1024
@@ -159,11 +163,16 @@ class DeltaStream:
         """The next DeltaDiscoveryResponse to send, or None when Envoy lacks nothing."""
         for subscription in sorted(self._subscriptions.values(), key=lambda s: _ADD_ORDER.get(s.type_url, 9)):
             if (subscription.dirty or subscription.suspects or subscription.owes_first) and (
-                response := self._additions(subscription, resources)
+                response := self._additions(subscription, resources, new=subscription.type_url == CLUSTER)
             ):
                 return response
+        # An Envoy that comes back asks for its clusters first, and for its routes a moment later.
+        may_change = ROUTE in self._subscriptions or not self._lingers
+        clusters = self._subscriptions.get(CLUSTER) if may_change else None
+        if clusters is not None and clusters.dirty and (response := self._additions(clusters, resources)):
+            return response
         for subscription in sorted(self._subscriptions.values(), key=lambda s: _REMOVE_ORDER.get(s.type_url, 9)):
-            if subscription.dirty and (response := self._removals(subscription)):
+            if subscription.dirty and (response := self._removals(subscription, resources)):
                 return response
         return None
 
@@ -188,7 +197,8 @@ class DeltaStream:
             # answer 401. Without any response it keeps it warming, and the old one serves.
             subscription.dirty[name] = None
 
-    def _additions(self, subscription: _Subscription, resources: ResourceSet) -> Any | None:
+    def _additions(self, subscription: _Subscription, resources: ResourceSet, *, new: bool = False) -> Any | None:
+        """What Envoy lacks of a type; `new`: only what it has in no version."""
         existing = resources.by_type.get(subscription.type_url, {})
         versions: dict[str, str] = {}
         response = discovery_pb2.DeltaDiscoveryResponse(type_url=subscription.type_url)
@@ -199,7 +209,7 @@ class DeltaStream:
             size = 0
             for name in list(subscription.dirty):
                 entry = existing.get(name)
-                if entry is None:
+                if entry is None or (new and subscription.sent.get(name, entry.version) != entry.version):
                     continue
                 if subscription.sent.get(name) != entry.version:
                     size += len(entry.resource.body)
@@ -213,11 +223,12 @@ class DeltaStream:
         subscription.sent.update(versions)
         return self._opened(subscription, response, versions)
 
-    def _removals(self, subscription: _Subscription) -> Any | None:
-        foreign = subscription.foreign
-        removed = [name for name in subscription.dirty if name in subscription.sent and name not in foreign]
-        # What exists was sent before; what was never sent needs no removal.
-        subscription.dirty = {name: None for name in subscription.dirty if name in foreign}
+    def _removals(self, subscription: _Subscription, resources: ResourceSet) -> Any | None:
+        # What Envoy brought along stays for now, what exists waits for its turn.
+        stays = subscription.foreign | resources.by_type.get(subscription.type_url, {}).keys()
+        # What was never sent needs no removal.
+        removed = [name for name in subscription.dirty if name in subscription.sent and name not in stays]
+        subscription.dirty = {name: None for name in subscription.dirty if name in stays}
         if not removed:
             return None
         for name in removed:

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from envoy.config.cluster.v3.cluster_pb2 import Cluster
-from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 from envoy_data_plane.envoy.config.listener.v3 import Listener
 from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration
 from tests.operator.conftest import Build
@@ -19,10 +17,12 @@ from tests.operator.conftest import Build
 from limpet_extproc.contract.envoy import READ_HEADERS, route_key
 from limpet_extproc.contract.reasons import DecisionReason, words
 from limpet_operator.planning.plan import Plan, plan
+from limpet_operator.publish.attempt_filters import ATTEMPT_FILTER, ATTEMPT_LUA
 from limpet_operator.publish.catalog import catalog
 from limpet_operator.publish.encode import encode
 from limpet_operator.publish.envoy_settings import EXT_PROC_WAIT_S, FRONT_LUA, HEALTH, UNDECIDED_FILTER, EnvoySettings
 from limpet_operator.publish.headers import CREDENTIAL_HEADERS, ENDS_HERE, PASSED, kept_for_later_attempts
+from limpet_operator.publish.lua import without_comments
 from limpet_operator.publish.paths import MODELS
 from limpet_operator.publish.publication import common_resources, provider_resources, rendered, settings_for
 from limpet_operator.publish.resource import CLUSTER, LISTENER, SECRET
@@ -121,7 +121,7 @@ def test_the_chain_of_every_provider_is_total(varied: Plan) -> None:
         assert names == [
             "limpet.strip_and_name",
             *injector,
-            "envoy.filters.http.lua",
+            ATTEMPT_FILTER,
             "limpet.which_attempt",
             "envoy.filters.http.upstream_codec",
         ]
@@ -256,7 +256,7 @@ def what(route: dict[str, Any]) -> str:
 
 
 def context_of(cluster: dict[str, Any]) -> dict[str, Any]:
-    (lua,) = (each for each in chain(cluster) if each["name"] == "envoy.filters.http.lua")
+    (lua,) = (each for each in chain(cluster) if each["name"] == ATTEMPT_FILTER)
     context: dict[str, Any] = lua["typed_config"]["value"]["filter_context"]
     return context
 
@@ -425,16 +425,12 @@ def test_the_table_of_models_stands_once_and_routes_that_need_it_do_not_switch_i
     assert [config.get("disabled", False) for config in configs] == [decided(route) for route in sent]
 
 
-def test_the_program_of_an_attempt_reaches_envoy_as_the_message_it_is(varied: Plan, build: Build) -> None:
-    for kind, body in provider_resources(varied.providers[0], settings_for(varied, GATEWAY)):
-        if kind == CLUSTER:
-            written = Cluster.FromString(encode(kind, body).body)
-    options = HttpProtocolOptions.FromString(next(iter(written.typed_extension_protocol_options.values())).value)
-    assert [each.name for each in options.http_filters][-1] == "envoy.filters.http.upstream_codec"
-    (lua,) = (each.typed_config for each in options.http_filters if each.name == "envoy.filters.http.lua")
-    assert lua.type_url.endswith("envoy.extensions.filters.http.lua.v3.Lua")
-    assert b"function envoy_on_request" in lua.value
-    assert b"limpet" in lua.value
+def test_the_program_of_every_attempt_is_in_the_routes_once_and_in_no_cluster(varied: Plan) -> None:
+    program = without_comments(ATTEMPT_LUA).encode()
+    own = replace(settings_for(varied, GATEWAY), probe_socket="/run/probe.sock")
+    written = [(kind, encode(kind, body).body) for kind, body in everything(varied, own)]
+    assert [kind for kind, body in written if program in body] == [LISTENER, ROUTES], "of probes, and of clients"
+    assert all(len(body) < 16_000 for kind, body in written if kind == CLUSTER)
 
 
 def listener(made: Plan, gateway: EnvoySettings = GATEWAY) -> dict[str, Any]:
@@ -513,6 +509,7 @@ import sys
 from limpet_operator.planning.plan import plan
 from limpet_operator.publish.encode import encode
 from limpet_operator.publish.envoy_settings import EnvoySettings
+from limpet_operator.publish.lua import without_comments
 from limpet_operator.publish.paths import MODELS
 from limpet_operator.publish.publication import provider_resources
 from limpet_operator.resources.objects import Parser

@@ -71,23 +71,13 @@ def test_each_filter_is_off_but_where_the_virtual_host_switches_it_on() -> None:
 
 
 def test_an_attempt_passes_what_it_passes_in_our_gateway(made: Plan) -> None:
-    """Only where the secrets and the program come from differs, and what of the program nobody reads."""
-    given = route_configuration_patch()["typed_per_filter_config"]
+    """Only where the secrets come from differs."""
     for provider in made.providers:
         ours, theirs = attempt_filters(provider, GATEWAY), chain(cluster_patch(provider, SIDECARS))
         for our, their in zip(ours, theirs, strict=True):
             if our["name"].endswith("credential_injector"):
                 secrets = [each["typed_config"]["credential"]["typed_config"]["credential"] for each in (our, their)]
                 assert secrets[0].pop("sds_config") != secrets[1].pop("sds_config")
-            if our["name"].endswith("lua"):
-                source, without = (
-                    each["typed_config"]["value"].pop("default_source_code")["inline_string"] for each in (our, their)
-                )
-                assert without_comments(source) == given[their.pop("name")]["source_code"]["inline_string"]
-                assert "respond" in without
-                vms = {each["typed_config"]["value"].pop("shared_vm_id") for each in (our, their)}
-                assert len(vms) == 2
-                del our["name"]
             assert our == their
 
 

@@ -67,6 +67,37 @@ def test_make_before_break_order_across_types() -> None:
                     (LISTENER, "-"), (ROUTE, "-"), (CLUSTER, "-"), (SECRET, "-")]  # fmt: skip
 
 
+@pytest.mark.parametrize("lingers", [True, False])
+def test_clusters_that_envoy_has_change_after_its_routes_and_new_ones_come_before(lingers: bool) -> None:
+    """Of an upgrade: a new version's clusters may need what its routes have."""
+    before, _ = ResourceSet().updated([resource(name, type_url=t) for t in (CLUSTER, ROUTE) for name in "ab"], [])
+    after, _ = before.updated([resource(name, "2", t) for t in (CLUSTER, ROUTE) for name in "abc"], [])
+    stream, sent = DeltaStream(lingers=lingers), []
+    for type_url in (CLUSTER, ROUTE):
+        had = {name: each.version for name, each in before.by_type[type_url].items()}
+        stream.on_request(
+            request(type_url=type_url, resource_names_subscribe=["*"], initial_resource_versions=had), after
+        )
+        while lingers and (response := stream.next_response(after)):
+            sent.append((response.type_url, {each.name for each in response.resources}))
+    while response := stream.next_response(after):
+        sent.append((response.type_url, {each.name for each in response.resources}))
+    assert sent == [(CLUSTER, {"c"}), (ROUTE, {"a", "b", "c"}), (CLUSTER, {"a", "b"})]
+
+
+def test_an_envoy_that_never_asks_for_routes_gets_its_clusters_in_the_end() -> None:
+    before, _ = ResourceSet().updated([resource("a")], [])
+    after, _ = before.updated([resource("a", "2")], [])
+    stream = DeltaStream(lingers=True)
+    had = {"a": before.version((CLUSTER, "a"))}
+    stream.on_request(request(resource_names_subscribe=["*"], initial_resource_versions=had), after)
+    assert stream.next_response(after) is None
+    stream.release()
+    response = stream.next_response(after)
+    assert response is not None
+    assert [each.name for each in response.resources] == ["a"]
+
+
 def test_a_stream_that_takes_nothing_remembers_names_not_history() -> None:
     resources, _ = ResourceSet().updated([resource("a")], [])
     stream = DeltaStream()
@@ -121,6 +152,7 @@ def test_what_envoy_brings_along_and_we_do_not_serve_may_stay_for_a_while() -> N
     resources, _ = ResourceSet().updated([resource("ours")], [])
     stream = DeltaStream(lingers=True)
     stream.on_request(request(initial_resource_versions={"theirs": "1", "later ours": "1"}), resources)
+    stream.on_request(request(type_url=ROUTE, resource_names_subscribe=["none"]), resources)
     response = stream.next_response(resources)
     assert response is not None
     assert [r.name for r in response.resources] == ["ours"]
