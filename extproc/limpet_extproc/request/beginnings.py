@@ -15,6 +15,7 @@ from xxhash import xxh3_64_digest, xxh3_128, xxh3_128_digest
 from limpet_extproc.decision.prefix import Chain
 from limpet_extproc.dialects.continued import gone_on, may_go_on
 from limpet_extproc.dialects.port import ParsedRequest
+from limpet_extproc.request.identity import Identified
 from limpet_extproc.request.prefix import HashedPrompt, chain_of_hashed, hash_more, hash_prompt
 from limpet_extproc.request.settings_hash import settings_of
 
@@ -60,6 +61,7 @@ class Beginning(msgspec.Struct, frozen=True, gc=False):
     prompt: HashedPrompt
     chain: Chain
     settings: bytes
+    identified: Identified
 
     def begins(self, view: memoryview, hashed: xxh3_128, size: int) -> bool:
         """Whether it begins this body, and its rest ends it. `hashed`: its owner and so many bytes of it."""
@@ -72,13 +74,23 @@ class Beginning(msgspec.Struct, frozen=True, gc=False):
 
 
 class BegunTurn(msgspec.Struct, frozen=True):
-    """A body, and what it goes on from."""
+    """A body, and what it goes on from: a `TurnBefore`."""
 
+    beginnings: "Beginnings"
     body: bytes | memoryview
     owner: bytes
     before: Beginning | None
     request: ParsedRequest | None
     """As it was read; None: it has to be."""
+
+    @property
+    def identified(self) -> Identified | None:
+        """See `TurnBefore`. What tells clients apart is part of what a beginning is found by."""
+        return None if self.before is None else self.before.identified
+
+    def hashed(self, request: ParsedRequest, seed: bytes, identified: Identified) -> tuple[Chain, bytes] | None:
+        """See `TurnBefore`."""
+        return self.beginnings.hashed(self, request, seed, identified)
 
 
 class Beginnings:
@@ -106,9 +118,9 @@ class Beginnings:
             shorter = reversed(_each_hashed(view, owner, _LENGTHS[max(0, last - _STEPS_BACK) : last - 1]))
             known = next((found for each in shorter if (found := self._found(view, *each)) is not None), None)
         if known is None:
-            return BegunTurn(body, owner, None, None)
+            return BegunTurn(self, body, owner, None, None)
         added = bytes(view[known.length : len(body) - known.rest_length])
-        return BegunTurn(body, owner, known, gone_on(known.request, known.length, added))
+        return BegunTurn(self, body, owner, known, gone_on(known.request, known.length, added))
 
     def _found(self, view: memoryview, hashed: xxh3_128, size: int) -> Beginning | None:
         """The one that begins this body, if it is found by so many bytes of it."""
@@ -119,7 +131,9 @@ class Beginnings:
                 return known
         return None
 
-    def hashed(self, turn: BegunTurn, request: ParsedRequest, seed: bytes) -> tuple[Chain, bytes] | None:
+    def hashed(
+        self, turn: BegunTurn, request: ParsedRequest, seed: bytes, identified: Identified
+    ) -> tuple[Chain, bytes] | None:
         """The chain of its prompt and the hash of its settings; None: they have to be reckoned from the whole."""
         layout, before, view = request.layout, turn.before, memoryview(turn.body)
         if layout is None:
@@ -134,11 +148,18 @@ class Beginnings:
         else:
             return None
         chain = chain_of_hashed(view, layout, prompt, attached=False)
-        self._note(turn, request, seed, prompt, chain, settings)
+        self._note(turn, request, seed, prompt, chain, settings, identified)
         return chain, settings
 
     def _note(
-        self, turn: BegunTurn, request: ParsedRequest, seed: bytes, prompt: HashedPrompt, chain: Chain, settings: bytes
+        self,
+        turn: BegunTurn,
+        request: ParsedRequest,
+        seed: bytes,
+        prompt: HashedPrompt,
+        chain: Chain,
+        settings: bytes,
+        identified: Identified,
     ) -> None:
         assert request.layout is not None
         view, length = memoryview(turn.body), request.layout.ends[-1]
@@ -165,6 +186,7 @@ class Beginnings:
             prompt,
             chain,
             settings,
+            identified,
         )
         self._known[found_by] = (new, *alike[: _ALIKE - 1])
         while self._count > self._most:

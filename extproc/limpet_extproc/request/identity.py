@@ -102,6 +102,15 @@ def owner_by_name(secret: bytes, client: bytes) -> Owner:
     return owner(secret, client)
 
 
+class Identified(NamedTuple):
+    """A conversation, and what its key was made from, but for the client: only turns of the same one may go by it."""
+
+    made_from: tuple[str | None, str, str, bytes]
+    """User, model, how it was recognised and the value by which."""
+    key: bytes
+    owner: Owner
+
+
 def prefix_seed(owner: Owner, api: str, model: str) -> bytes:
     """The seed of `prefix.chain_of`."""
     return _UNAMBIGUOUS.encode((owner.secret, api, model))

@@ -1,6 +1,7 @@
 """A request up to the memory lookup: its lane is found and its conversation recognised."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Protocol
 
 import msgspec
 
@@ -38,8 +39,20 @@ class Opened(msgspec.Struct, frozen=True, gc=False):
     """Whose request it is: an HMAC, hexadecimal; empty: the client sent no key."""
 
 
-KnownHashes = Callable[[ParsedRequest, bytes], tuple[Chain, bytes] | None]
-"""The chain of a request's prompt and the hash of its settings under a seed (`prefix_seed`); None: not known."""
+class TurnBefore(Protocol):
+    """What is known of a turn that this one goes on from, and is of the same client."""
+
+    @property
+    def identified(self) -> identity.Identified | None:
+        """Which conversation that was; None: nothing is known."""
+
+    def hashed(
+        self, request: ParsedRequest, seed: bytes, identified: identity.Identified
+    ) -> tuple[Chain, bytes] | None:
+        """The chain of the prompt and the hash of the settings under a seed (`prefix_seed`); None: not known.
+
+        What is told of this turn may be kept for the next one.
+        """
 
 
 def open_request(
@@ -49,12 +62,12 @@ def open_request(
     snapshot: Snapshot,
     secret: bytes,
     untranslatable: Untranslatable | None = None,
-    known: KnownHashes = lambda _request, _seed: None,
+    before: TurnBefore | None = None,
 ) -> Opened | Refusal:
     """Look the model up, and recognise the conversation or, where the API has none, the request.
 
-    `secret` is the installation's key for conversation keys, `untranslatable` what no translation can carry, `known`
-    the hashes of the prompt and the settings, where they need not be reckoned from the whole.
+    `secret` is the installation's key for conversation keys, `untranslatable` what no translation can carry, `before`
+    what need not be reckoned from the whole.
     """
     api, read = head.api, request
     lane = snapshot.lanes.get((api.name, request.model)) if request.model else snapshot.only_lane(api.name)
@@ -75,9 +88,15 @@ def open_request(
         steering = msgspec.structs.replace(steering or Steering(), untranslatable=field, untranslatable_why=why)
     text_bytes = ATTACHMENT_BYTES if request.model_form == "plain" else prompt_bytes(body)
     usual_tokens = DEFAULT_OUTPUT_TOKENS if stays else 0
+    made_from = request.user, lane.model, identified_by, value
+    identified = None if before is None else before.identified
+    if identified is None or identified.made_from != made_from:
+        key = identity.key(secret, tenant, *made_from)
+        owner = (identity.owner if head.client is None else identity.owner_by_name)(secret, tenant)
+        identified = identity.Identified(made_from, key, owner)
     query = Query(
         lane,
-        identity.key(secret, tenant, request.user, lane.model, identified_by, value),
+        identified.key,
         prompt_tokens=int(text_bytes / BYTES_PER_TOKEN),
         output_tokens=min(request.max_output_tokens or usual_tokens, DEFAULT_OUTPUT_TOKENS),
         steering=steering,
@@ -89,14 +108,15 @@ def open_request(
         has_history=request.has_history,
         lasting_tokens=int(_lasting_bytes(request, text_bytes) / BYTES_PER_TOKEN),
     )
-    owner = (identity.owner if head.client is None else identity.owner_by_name)(secret, tenant)
+    owner = identified.owner
     tenant_name = owner.name if tenant else ""
     if api.kind != "conversation":
         return Opened(request, query, identified_by, snapshot.providers, "", head, body, tenant_name)
     if lane.caches and lane.policy.mode != "Off" and request.layout is not None:
         seed = identity.prefix_seed(owner, api.name, lane.model)
         attached = text_bytes != len(body)
-        if not attached and (found := known(read, seed)) is not None:
+        found = None if before is None or attached else before.hashed(read, seed, identified)
+        if found is not None:
             chain, settings = found
         else:
             chain = chain_of(body, request.layout, seed, attached=attached)

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from functools import partial
 from typing import Protocol
 
 from msgspec.structs import replace
@@ -179,11 +178,7 @@ class StickyRouting:
         if snapshot.translates:
             lane = snapshot.lanes.get((head.api.name, request.model))
             found = await self._untranslatable(body) if lane is not None and lane.translates else None
-        if turn is None:
-            opened = open_request(head, request, body, snapshot, self._secret, found)
-        else:
-            known = partial(self._beginnings.hashed, turn)
-            opened = open_request(head, request, body, snapshot, self._secret, found, known)
+        opened = open_request(head, request, body, snapshot, self._secret, found, turn)
         if isinstance(opened, Refusal):
             return opened
         names_objects = snapshot.keeps_objects or head.api.name == "OpenAIResponses"

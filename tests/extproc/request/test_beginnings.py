@@ -7,14 +7,18 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.extproc.conftest import MODEL, Make
+from tests.extproc.request.gateway import Gateway
 
 from limpet_extproc.dialects.openai_chat import OpenAIChat
 from limpet_extproc.dialects.port import ParsedRequest
 from limpet_extproc.request.beginnings import LEAST_BYTES, Beginnings
+from limpet_extproc.request.identity import Identified, Owner
 from limpet_extproc.request.prefix import chain_of
 from limpet_extproc.request.settings_hash import settings_of
 
 OWNER, SEED = b"owner", b"seed"
+WHOSE = Identified((None, "m", "fingerprint", b""), b"key", Owner("owner", b"secret"))
 LONG = "It was a dark and stormy night. " * 150
 
 
@@ -31,7 +35,7 @@ def take(known: Beginnings, text: bytes, owner: bytes = OWNER, seed: bytes = SEE
     request: ParsedRequest | None = None if turn is None else turn.request
     assert request in (None, whole)
     assert whole.layout is not None
-    if turn is not None and (found := known.hashed(turn, request or whole, seed)) is not None:
+    if turn is not None and (found := known.hashed(turn, request or whole, seed, WHOSE)) is not None:
         assert found == (chain_of(text, whole.layout, seed, attached=False), settings_of(text, whole.layout, seed))
     return request is not None
 
@@ -107,3 +111,29 @@ def test_whatever_comes_after_what_it_is_as_if_nothing_had_been_known(turns: lis
     for who, length, text, streamed in turns:
         said = [f"{who} {LONG}", *([text] * (length - 1))]
         take(known, body(said, stream=streamed), owner=bytes([who]))
+
+
+@pytest.mark.parametrize("user", [None, "ann"])
+async def test_whose_a_turn_is_does_not_depend_on_whether_the_one_before_is_known(make: Make, user: str | None) -> None:
+    knowing, said = Gateway(make.snapshot(make.provider("a", dialects=("OpenAIChat",)))), [LONG]
+    fields: dict[str, Any] = {} if user is None else {"user": user}
+    for turn in range(3):
+        said += [f"answer {turn}", f"question {turn}"]
+        for headers in (
+            {},
+            {"authorization": "Bearer ann"},
+            {"authorization": "Bearer bob"},
+            {"authorization": "Bearer bob", "x-session-id": f"session {turn}"},
+            {"x-api-key": "ann"},
+        ):
+            text = body(said, model=MODEL, **fields)
+            fresh = Gateway(make.snapshot(make.provider("a", dialects=("OpenAIChat",))))
+            one = (await knowing.route("/v1/chat/completions", text, **headers)).record
+            other = (await fresh.route("/v1/chat/completions", text, **headers)).record
+            assert (one.key, one.tenant, one.identified_by, one.chain, one.settings) == (
+                other.key,
+                other.tenant,
+                other.identified_by,
+                other.chain,
+                other.settings,
+            )
