@@ -5,7 +5,6 @@ candidates of a model have alike. Only what is warm and what was learned of erro
 """
 
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
@@ -41,6 +40,7 @@ class Pool:
     """Some candidates of a lane, in its order. Immutable."""
 
     __slots__ = (
+        "_but_one",
         "_entries",
         "_entry_of",
         "_front",
@@ -68,6 +68,7 @@ class Pool:
         self._entries = [
             PoolEntry(places[alike[0].provider], alike[0], len(alike), kind) for kind, alike in self.members.items()
         ]
+        self._but_one: dict[str, list[PoolEntry]] = {}
         self._entry_of = {each.kind: each for each in self._entries}
         self._front: frozenset[int] | None = None
         self.is_varied = len(members) > len(candidates) * lane.most_kinds
@@ -87,6 +88,19 @@ class Pool:
         The first candidate of each kind is the first of an entry, so whatever is looked for among the candidates by
         their costs alone is found among these, and found at the same one if several are alike.
         """
+        if not apart:
+            return self._entries
+        if len(apart) > 1:
+            return self._entries_but(apart)
+        (name,) = apart  # nearly always: where the conversation is warm
+        known = self._but_one.get(name)
+        if known is None:
+            known = self._entries_but(apart)
+            if name in self.kind_of and len(known) <= FEW:
+                self._but_one[name] = known
+        return known
+
+    def _entries_but(self, apart: Collection[str]) -> list[PoolEntry]:
         places, lane = self.lane.places, self.lane.candidates
         found: list[PoolEntry] = []
         fewer: dict[int, int] = {}
@@ -166,7 +180,8 @@ class Pool:
         """Of the candidates of an entry so many at most, in the order of their names."""
         if entry.kind < 0:
             return [entry.candidate.provider]
-        return list(islice((name for name in self._names[entry.kind] if name not in apart), most))
+        names = self._names[entry.kind][: most + len(apart)]
+        return [name for name in names if name not in apart][:most]
 
 
 class Pools:

@@ -72,10 +72,13 @@ def _cheapest(
     pool: Pool, entries: Sequence[PoolEntry], scores: Sequence[float], above: float, apart: Collection[str], most: int
 ) -> list[str]:
     """The first of those that are no near-equals: the lowest scores, equal ones by name."""
-    lowest = nsmallest(most, [score for score in scores if score > above])[-1]
+    far = [(score, entry) for entry, score in zip(entries, scores, strict=True) if score > above]
+    if len(far) == 1:  # where one is warm, and all others cost the same
+        return pool.first_names(far[0][1], apart, most)
+    lowest = sorted([score for score, _ in far])[:most][-1]
     found: list[tuple[float, str]] = []
-    for entry, score in zip(entries, scores, strict=True):
-        if above < score <= lowest:
+    for score, entry in far:
+        if score <= lowest:
             found += [(score, name) for name in pool.first_names(entry, apart, most)]
     return [name for _, name in nsmallest(most, found)]
 

@@ -22,6 +22,9 @@ def spread_seed(candidates: Sequence[Candidate], query: Query) -> bytes:
     chain = query.chain
     if not chain.heads or len(chain.tokens) <= FIRST_MESSAGE:
         return query.key
+    pool = query.lane.pools.of(candidates)
+    if pool is not None:
+        candidates = [entry.candidate for entry in pool.entries()]
     prices = [each.price for each in candidates if each.price is not None and each.caches]
     if not prices:
         return query.key
