@@ -97,12 +97,15 @@ def test_each_of_many_models_has_as_many_sellers(value: int, sellers: int) -> No
 
 
 def test_many_sellers_of_one_model_are_near_equal_and_all_different() -> None:
-    written = objects(Dimension.PROVIDERS, 300, 1)
-    prices = [
-        float(each["spec"]["models"][0]["perMillionTokens"]["input"]) for each in written if each["kind"] == "Pricing"
-    ]
-    assert len(set(prices)) == 300
-    assert max(prices) < 1.25 * min(prices)
+    def prices(*, one_price: bool) -> list[float]:
+        written = objects(Dimension.PROVIDERS, 300, 1, one_price=one_price)
+        models = [each["spec"]["models"][0] for each in written if each["kind"] == "Pricing"]
+        return [float(model["perMillionTokens"]["input"]) for model in models]
+
+    different = prices(one_price=False)
+    assert len(set(different)) == 300
+    assert max(different) < 1.25 * min(different)
+    assert prices(one_price=True) == [0.5] * 300
 
 
 def test_what_is_asked_of_the_issue_is_measured() -> None:

@@ -25,7 +25,7 @@ JSON (`--json FILE`), stable; times of a request in milliseconds, CPU by request
         "held": {"rps" | "p99_ms" | "p99_one_ms": true | false},   the bars
         "rounds", "requests"}},
      "failed": {dimension: why it was not measured},
-     "machine": {"cores", "python", "pairs", "connections"}}
+     "machine": {"cores", "python", "pairs", "connections", "one_price"}}
 """
 
 import asyncio
@@ -71,6 +71,9 @@ def growth(
     pairs: Annotated[int, typer.Option(help="Rounds, in each of which every value has its turn.", min=1)] = 8,
     json_file: JsonFile = None,
     seed: Annotated[int, typer.Option(help="Of the order within each round.")] = 1,
+    one_price: Annotated[
+        bool, typer.Option("--one-price", help="All providers cost the same, as accounts of one vendor do.")
+    ] = False,
 ) -> None:
     """Measure what more workers, conversations, providers and models do to requests a second, p99 and CPU."""
     console = Console()
@@ -79,9 +82,8 @@ def growth(
     for dimension in VALUES if only is None else (only,):
         rng = Random(seed)  # noqa: S311 (an order, not a secret)
         try:
-            found[dimension] = asyncio.run(
-                measured(find_wrk(), dimension, VALUES[dimension], pairs, rng, console.print)
-            )
+            measuring = measured(find_wrk(), dimension, pairs, rng, console.print, one_price=one_price)
+            found[dimension] = asyncio.run(measuring)
         except (WrkError, NotMeasuredError, CannotStart, ChildDied) as error:
             failed[dimension] = str(error)
             print(f"limpet bench growth: {error}", file=sys.stderr)
@@ -92,19 +94,20 @@ def growth(
     console.print(f"The load, the upstream, Envoy and ext_proc shared {os.cpu_count()} cores.")
     if json_file is not None:
         machine = {"cores": os.cpu_count(), "python": sys.version, "pairs": pairs, "connections": CONNECTIONS}
+        machine["one_price"] = one_price
         json_file.write_text(json.dumps({"growth": found, "failed": failed, "machine": machine}, indent=2) + "\n")
     if failed:
         raise typer.Exit(1)
 
 
 async def measured(
-    wrk: str, dimension: Dimension, values: Sequence[int], pairs: int, rng: Random, say: Callable[[str], None]
+    wrk: str, dimension: Dimension, pairs: int, rng: Random, say: Callable[[str], None], *, one_price: bool
 ) -> dict[str, Any]:
     """The figures of a dimension. Raises WrkError, NotMeasuredError, CannotStart or ChildDied."""
     with tempfile.TemporaryDirectory(prefix="limpet-bench-") as name:
         folder = Path(name)
         bodies = write_bodies(folder / _SIZE, SIZES[_SIZE])
-        async with gateways(dimension, values, folder, bodies, say) as running:
+        async with gateways(dimension, VALUES[dimension], folder, bodies, say, one_price=one_price) as running:
             for gateway in running:
                 await loaded(wrk, gateway, bodies, CONNECTIONS, _WARM_UP_S, rng)
             before = [await _decisions(gateway) for gateway in running]

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from shutil import which
-from typing import Any, Final
+from typing import Final
 
 import psutil
 
-from limpet_lab.bed import Bed
+from limpet_lab.bed import Bed, Object
 from limpet_lab.bench.cpu_time import cpu_ns
 from limpet_lab.bench.growth_conversations import fill
 from limpet_lab.bench.latency import NotMeasuredError
@@ -70,10 +70,17 @@ class GrownGateway:
 
 @asynccontextmanager
 async def gateways(
-    dimension: Dimension, values: Sequence[int], folder: Path, bodies: Path, say: Callable[[str], None]
+    dimension: Dimension,
+    values: Sequence[int],
+    folder: Path,
+    bodies: Path,
+    say: Callable[[str], None],
+    *,
+    one_price: bool = False,
 ) -> AsyncIterator[list[GrownGateway]]:
     """All of them, ready and answering, in the order of the values; everything has ended when the block ends.
 
+    `one_price`: many providers of one model sell it at the same.
     Raises NotMeasuredError with the value that cannot run.
     """
     children, upstream_port = Children(folder), free_port()
@@ -83,7 +90,8 @@ async def gateways(
         running = []
         for value in values:
             try:
-                gateway = await stack.enter_async_context(_gateway(dimension, value, upstream_port, folder, bodies))
+                given = objects(dimension, value, upstream_port, one_price=one_price)
+                gateway = await stack.enter_async_context(_gateway(dimension, value, given, folder, bodies))
             except (CannotStart, ChildDied, NotMeasuredError, OSError, ValueError) as error:
                 raise NotMeasuredError(f"{dimension} {value:,} cannot run: {error or type(error).__name__}") from error
             running.append(gateway)
@@ -93,7 +101,7 @@ async def gateways(
 
 @asynccontextmanager
 async def _gateway(
-    dimension: Dimension, value: int, upstream_port: int, folder: Path, bodies: Path
+    dimension: Dimension, value: int, given: Sequence[Object], folder: Path, bodies: Path
 ) -> AsyncIterator[GrownGateway]:
     metrics_port, remembers = free_port(), dimension == Dimension.CONVERSATIONS
     async with AsyncExitStack() as stack:
@@ -108,7 +116,7 @@ async def _gateway(
             extproc_flags=flags,
         )
         gateway = await stack.enter_async_context(LocalGateway(settings))
-        plan = Bed(Sellers([]), gateway, Parser.load()).apply(objects(dimension, value, upstream_port))
+        plan = Bed(Sellers([]), gateway, Parser.load()).apply(given)
         await gateway.ready()
         url = chat_url(settings.port)
         await _whole(url, plan)
@@ -119,10 +127,10 @@ async def _gateway(
         yield GrownGateway(value, url, envoy_pid, extproc_pid, metrics_port, value if remembers else None)
 
 
-def objects(dimension: Dimension, value: int, upstream_port: int) -> list[Any]:
+def objects(dimension: Dimension, value: int, upstream_port: int, *, one_price: bool = False) -> list[Object]:
     """What the gateway with this value is given, as a user would write it."""
     if dimension == Dimension.PROVIDERS:
-        return configuration(upstream_port, rename=False, providers=value)
+        return configuration(upstream_port, rename=False, providers=value, one_price=one_price)
     if dimension == Dimension.MODELS:
         models = [MODEL, *(f"bench/model-{number}" for number in range(1, value))]
         return configuration(upstream_port, rename=False, models=models)

@@ -81,11 +81,17 @@ async def running(folder: Path, *, concurrency: int, rename: bool) -> AsyncItera
 
 
 def configuration(
-    upstream_port: int, *, rename: bool, providers: int = PROVIDERS, models: Sequence[str] = (MODEL,)
+    upstream_port: int,
+    *,
+    rename: bool,
+    providers: int = PROVIDERS,
+    models: Sequence[str] = (MODEL,),
+    one_price: bool = False,
 ) -> list[Object]:
     """Sellers at near-equal prices, all of them the upstream, as a user would write them.
 
     `providers`: how many sell each model. A Provider lists 512 models at most, so many models have more sellers.
+    `one_price`: all sell at the same, as accounts or regions of one vendor do.
     """
     objects: list[Object] = [policy_object()]
     groups = [models[at : at + _MODELS_EACH] for at in range(0, len(models), _MODELS_EACH)]
@@ -98,7 +104,8 @@ def configuration(
             "credential": {"secretRef": {"name": name, "key": "api-key"}},
             "models": [{"name": model, **renamed} for model in group],
         }
-        prices = {"input": f"{0.50 + 0.03 * rank / providers:.4f}", "cacheRead": "0.05", "output": "1.50"}
+        more = 0.0 if one_price else 0.03 * rank / providers
+        prices = {"input": f"{0.50 + more:.4f}", "cacheRead": "0.05", "output": "1.50"}
         priced = [{"name": model, "perMillionTokens": prices} for model in group]
         pricing = {"providerRef": {"name": name}, "models": priced}
         objects += [
