@@ -1,7 +1,7 @@
 """HTTP/2 on one connection (RFC 9113): what a server needs whose only clients are the Envoys beside it.
 
-No priorities, no pushes, no table of headers: an answer is one write of prepared bytes. Windows for request bodies are
-as wide as the largest body from the start, as Envoy sends none that is larger.
+No priorities, no pushes, no table of headers: an answer is one write of prepared bytes. The window of a stream is as
+wide as the largest body from the start, as Envoy sends none that is larger.
 """
 
 import asyncio
@@ -22,6 +22,10 @@ _log = logging.getLogger(__name__)
 
 MAX_STREAMS: Final = 1_000
 """Requests at a time on one connection; Envoy opens another connection for more."""
+
+WINDOW_BYTES: Final = 32 << 20
+"""Of the connection: the most that is on its way to us. Envoy hangs up when 10,000 of its frames wait to be read, at
+16 KiB each 160 MiB; what no window allows it to write does not count."""
 
 _MAX_CLOSED: Final = 10_000
 
@@ -86,7 +90,7 @@ class Connection(asyncio.Protocol):
             (h2.INITIAL_WINDOW_SIZE, self._allowed),
             (h2.MAX_FRAME_SIZE, h2.MAX_RECEIVED_BYTES),
         )
-        self._sending.write(h2.settings(allowed) + h2.window_update(0, h2.MAX_WINDOW - h2.DEFAULT_WINDOW))
+        self._sending.write(h2.settings(allowed) + h2.window_update(0, WINDOW_BYTES - h2.DEFAULT_WINDOW))
 
     def pause_writing(self) -> None:
         """The client has left too much unread."""

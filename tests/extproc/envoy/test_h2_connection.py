@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from limpet_extproc.envoy import h2_frames as f
 from limpet_extproc.envoy import h2_requests, h2_sending
-from limpet_extproc.envoy.h2_connection import MAX_STREAMS, Connection
+from limpet_extproc.envoy.h2_connection import MAX_STREAMS, WINDOW_BYTES, Connection
 from limpet_extproc.envoy.h2_frames import PREFACE, Request, frame, header_block, rst_stream, settings, window_update
 from limpet_extproc.envoy.h2_stream import REPLENISH_BYTES, H2Stream
 
@@ -418,6 +418,24 @@ def test_more_than_a_streams_window_is_refused() -> None:
         served.connection.data_received(full)
     assert {(each.kind, each.stream) for each in served.received()} == {(f.WINDOW_UPDATE, 0)}
     assert served.send(data(1, b"a"))[-1] == Frame(f.RST_STREAM, 1, 0, f.FLOW_CONTROL_ERROR.to_bytes(4, "big"))
+
+
+def test_no_more_is_on_its_way_to_us_than_the_window_of_the_connection() -> None:
+    served = Served(b"")
+    served.connection.connection_made(served.wire)
+    allowed = f.DEFAULT_WINDOW + sum(_widened(each) for each in served.received())
+    assert allowed == WINDOW_BYTES
+    served.send(BEGIN, headers())
+    served.requests[0].data = lambda _: None  # type: ignore[method-assign, assignment]
+    for _ in range(MAX_BODY_BYTES // f.MAX_RECEIVED_BYTES):
+        allowed += sum(_widened(each) for each in served.send(data(1, bytes(f.MAX_RECEIVED_BYTES))))
+        allowed -= f.MAX_RECEIVED_BYTES
+        assert WINDOW_BYTES - REPLENISH_BYTES < allowed <= WINDOW_BYTES
+
+
+def _widened(each: Frame) -> int:
+    """By how much a frame of ours widens the window of the connection."""
+    return int.from_bytes(each.payload, "big") if (each.kind, each.stream) == (f.WINDOW_UPDATE, 0) else 0
 
 
 def test_an_answer_goes_out_as_the_windows_open_and_small_ones_pass_a_large_one() -> None:
