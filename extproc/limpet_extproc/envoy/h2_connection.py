@@ -237,9 +237,9 @@ class Connection(asyncio.Protocol):
 
     def _trailers(self, flags: int, number: int, request: Request | H2StreamError) -> None:
         stream = self._streams.get(number)
-        if stream is None and number not in self._closed:
+        if stream is None and number not in self._closed and number not in self._sending.unsent:
             raise H2ConnectionError(h2.STREAM_CLOSED, "headers on a stream that is closed")
-        if stream is not None and stream.ended:
+        if number not in self._closed if stream is None else stream.ended:
             raise H2StreamError(h2.STREAM_CLOSED, "headers on a stream that has ended")
         if isinstance(request, H2StreamError):
             raise request
