@@ -75,6 +75,7 @@ bench: $(READY)  ## all benchmarks
 	$(BIN)/limpet bench mesh
 	$(BIN)/limpet bench reload
 	$(BIN)/limpet bench bodies
+	$(BIN)/limpet bench exchange
 	$(BIN)/limpet bench translation
 	@command -v redis-server >/dev/null || { echo "installing redis-server, which 'limpet bench memory', 'outcomes', 'growth' and 'faults' need"; $(call redis); }
 	$(BIN)/limpet bench memory

@@ -6,6 +6,7 @@ from limpet_lab.bench.activity import activity
 from limpet_lab.bench.activity_away import activity_away
 from limpet_lab.bench.apply import apply
 from limpet_lab.bench.bodies import bodies
+from limpet_lab.bench.exchange import exchange
 from limpet_lab.bench.faults.command import faults
 from limpet_lab.bench.features import features
 from limpet_lab.bench.growth import growth
@@ -25,6 +26,7 @@ for each in (
     activity_away,
     apply,
     bodies,
+    exchange,
     faults,
     features,
     growth,
