@@ -39,6 +39,7 @@ ATTEMPT_PROGRAM: Final = (
     "completion.lua",
     "json.lua",
     "usage.lua",
+    "usage_shapes.lua",
     "made.lua",
     "rewrite.lua",
     "passing.lua",

@@ -98,6 +98,7 @@ end
 local ESCAPES = { ['"'] = '\\"', ["\\"] = "\\\\" }
 
 local function quoted(text)
+  if not string.find(text, '[%z\1-\31"\\]') then return '"' .. text .. '"' end
   return '"' .. string.gsub(text, '[%z\1-\31"\\]', function(byte)
     return ESCAPES[byte] or string.format("\\u%04x", string.byte(byte))
   end) .. '"'

@@ -20,12 +20,13 @@ local function seen_of(handle, api, decision, keeps_model)
   }
 end
 
-local function note_usage(seen)
-  local tokens = tokens_of(seen.numbers, seen.api)
+local function note_tokens(seen, tokens)
   seen.tokens = tokens or seen.tokens
   if tokens ~= nil then seen.handle:streamInfo():dynamicMetadata():set(USAGE_METADATA, USAGE_TOKENS, tokens) end
   return tokens
 end
+
+local function note_usage(seen) return note_tokens(seen, tokens_of(seen.numbers, seen.api)) end
 
 -- Puts the client's name of the model in the place of another.
 local function add_model(seen, changes, text, value, stop)
@@ -217,10 +218,40 @@ end
 
 -- Where the value of the model begins, and where it ends, if nothing but texts and numbers stand before it; else nil.
 local function model_at_head(text, open)
-  local before = string.find(text, '[%[{]', open + 1)
   local at = string.find(text, '"model"', open + 1, true)
-  if at == nil or before == nil or before < at then return nil end
+  local object, list = string.find(text, "{", open + 1, true), string.find(text, "[", open + 1, true)
+  local before = math.min(object or #text, list or #text)
+  if at == nil or before == #text or before < at then return nil end
+  -- A quote inside of a string has a backslash before it, and no name of a member is followed by anything but a colon.
+  local value = string.byte(text, at - 1) ~= 92 and string.match(text, "^%s*:%s*()", at + 7)
+  if value then return value, value_end(text, value) end
   return member(text, open, "model")
+end
+
+-- Whether an answer has members, beside its usage, that may tell what was read from the cache.
+local function has_roots(text)
+  for root in pairs(USAGE_ROOTS) do
+    if string.find(text, root, 1, true) then return true end
+  end
+  return false
+end
+
+-- Reads the usage that ends a whole answer. Returns whether one does.
+local function read_usage_at_end(seen, changes, text)
+  local from = string.find(text, '"usage"', 1, true)
+  if from == nil or string.byte(text, from - 1) == 92 then return read_end(seen, changes, text, 1, true) end
+  local shape, tokens, total = known_shape(seen.api, text, from)
+  if shape ~= nil and (tokens[USAGE_CACHED] ~= nil or not has_roots(text)) then
+    tokens = note_tokens(seen, settled(tokens, seen.api, total))
+    if shape.changes then add_usage(seen, changes, text, from + shape.open, tokens) end
+    return true
+  end
+  local before, open = #changes, string.match(text, '^"usage"%s*:%s*(){', from)
+  local found = read_end(seen, changes, text, 1, true)
+  if found and shape == nil and open ~= nil and open == outermost(text, '"usage"', 1) then
+    keep_shape(seen.api, text, from, open, #changes > before)
+  end
+  return found
 end
 
 -- A whole object, without a look at what the model says: its model stands before that and its usage behind it, as
@@ -232,7 +263,7 @@ local function read_both_ends(seen, changes, text, open)
     if stop == nil then return false end
     add_model(seen, changes, text, value, stop)
   end
-  return read_end(seen, changes, text, 1, true)
+  return read_usage_at_end(seen, changes, text)
 end
 
 -- A whole JSON answer as the client gets it; nil if nothing changes.

@@ -53,11 +53,9 @@ local function reported(numbers, fields)
   return nil
 end
 
--- The numbers of an answer, each absent if it was not reported. The prompt has all that was read from the cache and
--- written to it: Anthropic counts these apart.
-local function tokens_of(numbers, api)
-  local tokens = {}
-  for name, fields in pairs(USAGE_FIELDS) do tokens[name] = reported(numbers, fields) end
+-- What was reported, as it counts. The prompt has all that was read from the cache and written to it: Anthropic counts
+-- these apart. nil if it was not reported.
+local function settled(tokens, api, total)
   local prompt = tokens[USAGE_PROMPT]
   if prompt == nil then return nil end
   if api == "AnthropicMessages" then
@@ -65,14 +63,21 @@ local function tokens_of(numbers, api)
     tokens[USAGE_PROMPT] = prompt
   end
   -- xAI counts what was thought beside the output, and all of it in the total.
-  local output, thought, total = tokens[USAGE_OUTPUT], tokens[USAGE_REASONING], numbers["total_tokens"]
+  local output, thought = tokens[USAGE_OUTPUT], tokens[USAGE_REASONING]
   if output ~= nil and thought ~= nil and thought > 0 and total == prompt + output + thought then
     tokens[USAGE_OUTPUT] = output + thought
   end
-  for _, part in ipairs({ USAGE_CACHED, USAGE_WRITTEN }) do
-    if tokens[part] ~= nil then tokens[part] = math.min(tokens[part], prompt) end
-  end
+  local cached, written = tokens[USAGE_CACHED], tokens[USAGE_WRITTEN]
+  if cached ~= nil and cached > prompt then tokens[USAGE_CACHED] = prompt end
+  if written ~= nil and written > prompt then tokens[USAGE_WRITTEN] = prompt end
   return tokens
+end
+
+-- The numbers of an answer, each absent if it was not reported.
+local function tokens_of(numbers, api)
+  local tokens = {}
+  for name, fields in pairs(USAGE_FIELDS) do tokens[name] = reported(numbers, fields) end
+  return settled(tokens, api, numbers["total_tokens"])
 end
 
 local function is_number(text, at) return string.find(text, "^%d", at) ~= nil end
