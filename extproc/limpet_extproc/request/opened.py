@@ -6,7 +6,7 @@ from typing import Protocol
 import msgspec
 
 from limpet_extproc.contract.catalog import CatalogProvider
-from limpet_extproc.decision.prefix import Chain
+from limpet_extproc.decision.prefix import NO_CHAIN, Chain
 from limpet_extproc.decision.price import BYTES_PER_TOKEN, DEFAULT_OUTPUT_TOKENS
 from limpet_extproc.decision.query import Query
 from limpet_extproc.decision.snapshot import Snapshot
@@ -94,6 +94,17 @@ def open_request(
         key = identity.key(secret, tenant, *made_from)
         owner = (identity.owner if head.client is None else identity.owner_by_name)(secret, tenant)
         identified = identity.Identified(made_from, key, owner)
+    owner, turns = identified.owner, api.kind == "conversation"
+    chain, settings = NO_CHAIN, b""
+    if turns and lane.caches and lane.policy.mode != "Off" and request.layout is not None:
+        seed = identity.prefix_seed(owner, api.name, lane.model)
+        attached = text_bytes != len(body)
+        found = None if before is None or attached else before.hashed(read, seed, identified)
+        if found is not None:
+            chain, settings = found
+        else:
+            chain = chain_of(body, request.layout, seed, attached=attached)
+            settings = settings_of(body, request.layout, seed)
     query = Query(
         lane,
         identified.key,
@@ -107,22 +118,11 @@ def open_request(
         marked=marked,
         has_history=request.has_history,
         lasting_tokens=int(_lasting_bytes(request, text_bytes) / BYTES_PER_TOKEN),
+        settings=settings,
+        chain=chain,
     )
-    owner = identified.owner
     tenant_name = owner.name if tenant else ""
-    if api.kind != "conversation":
-        return Opened(request, query, identified_by, snapshot.providers, "", head, body, tenant_name)
-    if lane.caches and lane.policy.mode != "Off" and request.layout is not None:
-        seed = identity.prefix_seed(owner, api.name, lane.model)
-        attached = text_bytes != len(body)
-        found = None if before is None or attached else before.hashed(read, seed, identified)
-        if found is not None:
-            chain, settings = found
-        else:
-            chain = chain_of(body, request.layout, seed, attached=attached)
-            settings = settings_of(body, request.layout, seed)
-        query = msgspec.structs.replace(query, chain=chain, settings=settings)
-    made_by = owner.name if request.kept else ""
+    made_by = owner.name if turns and request.kept else ""
     return Opened(request, query, identified_by, snapshot.providers, made_by, head, body, tenant_name)
 
 

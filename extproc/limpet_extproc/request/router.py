@@ -120,7 +120,9 @@ class StickyRouting:
         last_model = ""
         if known and remembered is None and opened.query.has_history:
             last_model = await model_before(opened, self._snapshot(), self._memory, self._secret, now_s, peek=alone)
-        states, seed = self._tracker.states, self._random_seed()
+        # In mode Enforce a conversation's own key does, and most requests are turns of one.
+        by_key = opened.query.stays and opened.query.lane.policy.mode == "Enforce"
+        states, seed = self._tracker.states, b"" if by_key else self._random_seed()
         routing = decide(opened, remembered, states, now_s, seed, before, last_model, heads, self._draws)
         if watch is not None:
             watch.considered = Considered(opened, remembered, states, heads, now_s)
