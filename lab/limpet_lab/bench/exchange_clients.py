@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from io import BytesIO
 from random import Random
 from typing import Final
 from urllib.parse import urlsplit
@@ -54,7 +55,7 @@ async def asking(url: str, bodies: Sequence[bytes], asked: WaitingClients, pause
 async def _ask(session: aiohttp.ClientSession, url: str, body: bytes, asked: WaitingClients) -> None:
     failure = ""
     try:
-        async with session.post(url, data=body) as response:
+        async with session.post(url, data=BytesIO(body)) as response:
             await response.read()
             if response.status != 200:
                 failure = f"status {response.status}"
