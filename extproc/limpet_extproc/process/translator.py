@@ -21,6 +21,7 @@ from limpet_extproc.envoy.h2_frames import Request
 from limpet_extproc.envoy.translator import MAX_REQUEST_BYTES, Translator
 from limpet_extproc.process.call_servers import call_server
 from limpet_extproc.process.settings import ServerName
+from limpet_extproc.request.large_memory import give_back_large_memory
 
 BEAT: Final = b"."
 BEAT_S: Final = 1.0
@@ -67,6 +68,7 @@ def main() -> None:
     Until the end of standard input.
     """
     name, number = sys.argv[1:]
+    give_back_large_memory()
     with socket.socket(fileno=int(number)) as listening, socket.socket(fileno=sys.stdin.fileno()) as worker:
         worker.setblocking(False)
         uvloop.run(_run(cast("ServerName", name), listening, worker))

@@ -54,6 +54,7 @@ from limpet_extproc.providers.complaints import Complaints
 from limpet_extproc.providers.health_states import HealthChange
 from limpet_extproc.providers.reports import provider_reports
 from limpet_extproc.providers.timeouts import TimeoutCount
+from limpet_extproc.request.large_memory import give_back_large_memory
 from limpet_extproc.request.reading import RequestReader
 from limpet_extproc.telemetry.logs import print_line
 from limpet_extproc.telemetry.metrics import WorkerMetrics
@@ -358,4 +359,5 @@ def run(
     with listening("--socket", settings.socket):
         settings.socket.unlink(missing_ok=True)
     os.umask(_SOCKET_UMASK)
+    give_back_large_memory()
     uvloop.run(running())

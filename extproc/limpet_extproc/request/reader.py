@@ -13,6 +13,7 @@ import msgspec
 from limpet_extproc.dialects.port import Refusal
 from limpet_extproc.dialects.registry import spoken
 from limpet_extproc.dialects.spans import Body
+from limpet_extproc.request.large_memory import give_back_large_memory
 from limpet_extproc.request.parsing import find_references, parse
 from limpet_extproc.request.reading_protocol import (
     CHECK_TRANSLATION,
@@ -79,4 +80,5 @@ def _receive_exactly(connection: socket.socket, size: int) -> bytearray | None:
 
 
 if __name__ == "__main__":
+    give_back_large_memory()
     serve(socket.socket(fileno=sys.stdin.fileno()))
