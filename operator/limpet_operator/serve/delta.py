@@ -93,6 +93,10 @@ class _Subscription:
     """Parts of a rejected response, to find out which resource is the bad one."""
     open: dict[str, dict[str, str]] = field(default_factory=dict)
     """Nonce -> versions in that response, oldest first."""
+    taken: bool = False
+    """Whether Envoy has accepted a response, or had all there was."""
+    refused: bool = False
+    """Whether Envoy has refused one."""
     owes_first: bool = False
     """Envoy waits for a first response of a wildcard type even when there is nothing."""
 
@@ -140,7 +144,9 @@ class DeltaStream:
             return VersionReport(type_url, had)
         versions = subscription.open.pop(request.response_nonce, None)
         if not request.HasField("error_detail"):
+            subscription.taken = True
             return VersionReport(type_url, had, accepted=versions or {}, to_response=True)
+        subscription.refused = True
         message = _without_dump(request.error_detail.message)
         accepted, rejected = _blame(versions or {}, message)
         if len(rejected) > 1:
@@ -166,15 +172,22 @@ class DeltaStream:
                 response := self._additions(subscription, resources, new=subscription.type_url == CLUSTER)
             ):
                 return response
-        # An Envoy that comes back asks for its clusters first, and for its routes a moment later.
-        may_change = ROUTE in self._subscriptions or not self._lingers
-        clusters = self._subscriptions.get(CLUSTER) if may_change else None
+        clusters = self._subscriptions.get(CLUSTER) if self._routes_are_taken() else None
         if clusters is not None and clusters.dirty and (response := self._additions(clusters, resources)):
             return response
         for subscription in sorted(self._subscriptions.values(), key=lambda s: _REMOVE_ORDER.get(s.type_url, 9)):
             if subscription.dirty and (response := self._removals(subscription, resources)):
                 return response
         return None
+
+    def _routes_are_taken(self) -> bool:
+        """Whether Envoy has our routes: if it refuses them, what it has goes on serving, clusters and all."""
+        routes = self._subscriptions.get(ROUTE)
+        if routes is None:
+            # An Envoy that comes back asks for its clusters first, and for its routes a moment later.
+            return not self._lingers
+        routes.taken = routes.taken or not (routes.dirty or routes.open or routes.suspects or routes.refused)
+        return routes.taken
 
     @staticmethod
     def _subscribe(subscription: _Subscription, request: Any, had: Mapping[str, str], resources: ResourceSet) -> None:

@@ -80,9 +80,37 @@ def test_clusters_that_envoy_has_change_after_its_routes_and_new_ones_come_befor
         )
         while lingers and (response := stream.next_response(after)):
             sent.append((response.type_url, {each.name for each in response.resources}))
+            stream.on_request(request(type_url=response.type_url, response_nonce=response.nonce), after)
     while response := stream.next_response(after):
         sent.append((response.type_url, {each.name for each in response.resources}))
+        stream.on_request(request(type_url=response.type_url, response_nonce=response.nonce), after)
     assert sent == [(CLUSTER, {"c"}), (ROUTE, {"a", "b", "c"}), (CLUSTER, {"a", "b"})]
+
+
+@pytest.mark.parametrize("lingers", [True, False])
+def test_clusters_do_not_change_while_envoy_refuses_the_routes_that_they_may_need(lingers: bool) -> None:
+    before, _ = ResourceSet().updated([resource("a", type_url=t) for t in (CLUSTER, ROUTE)], [])
+    after, _ = before.updated([resource("a", "2", t) for t in (CLUSTER, ROUTE)], [])
+    stream = DeltaStream(lingers=lingers)
+    for type_url in (ROUTE, CLUSTER):
+        had = {"a": before.version((type_url, "a"))}
+        stream.on_request(
+            request(type_url=type_url, resource_names_subscribe=["*"], initial_resource_versions=had), after
+        )
+    routes = stream.next_response(after)
+    assert routes is not None
+    refusal = {"message": "no such filter"}
+    stream.on_request(request(type_url=ROUTE, response_nonce=routes.nonce, error_detail=refusal), after)
+    stream.release()
+    assert stream.next_response(after) is None
+    mended, touched = after.updated([resource("a", "3", ROUTE)], [])
+    stream.mark(touched)
+    routes = stream.next_response(mended)
+    assert routes is not None
+    stream.on_request(request(type_url=ROUTE, response_nonce=routes.nonce), mended)
+    clusters = stream.next_response(mended)
+    assert clusters is not None
+    assert clusters.type_url == CLUSTER
 
 
 def test_an_envoy_that_never_asks_for_routes_gets_its_clusters_in_the_end() -> None:
