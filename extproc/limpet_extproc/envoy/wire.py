@@ -43,7 +43,9 @@ def body_in_front(message: bytes | memoryview) -> tuple[memoryview, memoryview] 
         return None
     view, start = memoryview(message), begin.end()
     end, stop = start + _number(begin["body"]), begin.start("inner") + _number(begin["outer"])
-    return (view[start:end], view[stop:]) if stop <= len(view) and bytes(view[end:stop]) in _ENDS else None
+    if not end <= stop <= len(view) or bytes(view[end:stop]) not in _ENDS:
+        return None
+    return view[start:end], view[stop:]
 
 
 def not_utf8(head: bytes) -> str | None:

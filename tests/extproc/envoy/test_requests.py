@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
+from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -78,3 +79,29 @@ def test_of_several_bodies_the_last_one_counts_as_it_does_for_the_parser(size: i
     for more in (pb.ProcessingRequest(request_body={"body": b"b" * size}), pb.ProcessingRequest(request_headers={})):
         _, found = parsed(first + more.SerializeToString())
         assert found == pb.ProcessingRequest.FromString(first + more.SerializeToString()).request_body.body
+
+
+def test_a_body_that_is_longer_than_its_field_is_refused_as_it_is_by_the_parser() -> None:
+    too_long = b"\x22\x0e" + b"\x0a\xd0\x8c\x01" + b"a" * 10  # 14 bytes, of which 18,000 are the body
+    others = request({":path": "/v1/messages", "x-mine": "a" * 20_000})
+    others.ClearField("request_body")
+    data = too_long + others.SerializeToString()
+    for read in (parsed, pb.ProcessingRequest.FromString):
+        with pytest.raises(DecodeError):
+            read(data)
+
+
+@given(st.lists(st.tuples(st.integers(-24, 23), st.integers(0, 255)), max_size=3), st.integers(16_200, 18_000))
+def test_whatever_lengths_a_message_claims_it_is_read_as_it_is_by_the_parser(
+    changes: list[tuple[int, int]], size: int
+) -> None:
+    changed = bytearray(request({":path": "/v1/messages"}, b"\x0a\x00" * (size // 2)).SerializeToString())
+    for at, value in changes:
+        changed[at] = value
+    try:
+        expected = pb.ProcessingRequest.FromString(bytes(changed))
+    except DecodeError:
+        with pytest.raises(DecodeError):
+            parsed(bytes(changed))
+    else:
+        assert parsed(bytes(changed))[1] == expected.request_body.body
