@@ -1,6 +1,7 @@
 """Connections at a Unix socket, for a server that neither tells of them nor takes them from where they come."""
 
 import asyncio
+import os
 import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -36,20 +37,25 @@ async def watch_connections(
     every_s: float = LOOK_EVERY_S,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
 ) -> None:
-    """Call `on_alone` when all connections of the last look are gone, new ones or not. Never returns.
+    """Call `on_alone` when all connections of the last look are gone, new ones or not.
 
-    Where the system has no such table, nobody is ever alone.
+    Returns only where the system has no such table or it cannot be read: then nobody is ever alone.
     """
     before: frozenset[str] = frozenset()
     while True:
         await sleep(every_s)
         try:
-            now = connections(path, await asyncio.to_thread(table.read_text))
+            now = connections(path, await asyncio.to_thread(_text, table))
         except OSError:
             return
         if before and not before & now:
             on_alone()
         before = now
+
+
+def _text(table: Path) -> str:
+    """Other processes' sockets are in it as well, whose names may be any bytes."""
+    return os.fsdecode(table.read_bytes())
 
 
 class UnixRelay:

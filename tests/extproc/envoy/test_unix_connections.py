@@ -1,6 +1,7 @@
 """Who is connected to a Unix socket, by the system's own table, and bytes that are passed on from one to another."""
 
 import asyncio
+import os
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -75,6 +76,23 @@ async def test_alone_is_who_has_lost_all_of_the_last_look(looks: list[set[str]],
 
 async def test_without_a_table_nobody_is_ever_alone(tmp_path: Path) -> None:
     await watch_connections(Path("/s"), lambda: pytest.fail("alone"), tmp_path / "none", every_s=0.0)
+
+
+@pytest.mark.parametrize("name", ["/s", "/s\udcff"])
+async def test_names_of_sockets_may_be_any_bytes(name: str, tmp_path: Path) -> None:
+    alone: list[None] = []
+    table = tmp_path / "unix"
+    others = b"0: 3 0 0 1 03 8 /\xff\xfe\n0: 3 0 0 1 03 9 @\x80 \xc3\n"
+    looks = [others + os.fsencode(f"0: 3 0 0 1 03 1 {name}\n"), others]
+
+    async def sleep(_seconds: float) -> None:
+        if not looks:
+            raise asyncio.CancelledError
+        table.write_bytes(looks.pop(0))
+
+    with pytest.raises(asyncio.CancelledError):
+        await watch_connections(Path(name), lambda: alone.append(None), table, 7.0, sleep)
+    assert len(alone) == 1
 
 
 @asynccontextmanager
