@@ -119,12 +119,12 @@ class Pool:
         return found
 
     def sample(
-        self, apart: Collection[str], dearer: Container[str], drawn: Iterable[int] = ()
+        self, apart: Collection[str], uncounted: Container[str], drawn: Iterable[int] = ()
     ) -> list[PoolEntry] | None:
         """Of `entries` those that tell what costs least, and those of the candidates at the places that are `drawn`.
 
         Whatever is left out costs no less than one of them (`front`). None: that is not so, as all of a kind that
-        others are compared with are `dearer` than their prices say.
+        others are compared with are `uncounted`: dearer than their prices say, or not to be had. These are `apart` too.
         """
         if self.unknown:
             return None  # they count as the dearest of all
@@ -143,7 +143,7 @@ class Pool:
             left = self._without(entry, fewer.get(kind, 0), apart)
             if left is not None:
                 found.append(left)
-            elif kind in self.front and all(each.provider in dearer for each in self.members[kind]):
+            elif kind in self.front and all(each.provider in uncounted for each in self.members[kind]):
                 return None
         found.sort()
         return found

@@ -107,16 +107,19 @@ def _elsewhere(
     states: ProviderStates,
     *,
     only_cheapest: bool,
+    own_count: bool = True,
 ) -> list[MoveTarget]:
     """All but its own places; of those that cost the same, one stands for all.
 
-    `only_cheapest`: of many, those are enough of which one costs no more than any other.
+    `only_cheapest`: of many, those are enough of which one costs no more than any other. `own_count`: its own places
+    are compared with the others, so one of them may be that one.
     """
     pool, entries = query.lane.pools.of(elsewhere), None
     apart = {*own, *warmth.tokens, *states.factors, *states.slow.get(query.lane.model, ())}
     if pool is not None:
         varied = pool.is_varied
-        entries = pool.entries(apart) if not varied else pool.sample(apart, ()) if only_cheapest else None
+        uncounted = () if own_count else own
+        entries = pool.entries(apart) if not varied else pool.sample(apart, uncounted) if only_cheapest else None
     if pool is None or entries is None:
         return [MoveTarget(each, ((at, each),)) for at, each in enumerate(elsewhere) if each.provider not in own]
     return [
@@ -142,9 +145,9 @@ def _least_first(
 ) -> tuple[str, ...]:
     """Those of the other warm places that cost no more than any that is cold, the cheapest before the others."""
     warm = [query.lane.by_provider[name] for name in others]
-    cold = [
-        each.candidate for each in _elsewhere(elsewhere, others, query, warmth, ProviderStates(), only_cheapest=True)
-    ]
+    well = ProviderStates()
+    targets = _elsewhere(elsewhere, others, query, warmth, well, only_cheapest=True, own_count=False)
+    cold = [each.candidate for each in targets]
     usd = totals_usd([*warm, *cold], query, warmth, outlook_of(query, remembered.pace, now_s))
     least_cold = min(usd[len(warm) :], default=inf)
     ranked = sorted(zip(usd, range(len(warm)), others, strict=False))

@@ -45,9 +45,10 @@ _PROVIDERS = st.fixed_dictionaries(
         "cache_ttl_s": st.sampled_from((300.0, 3_600.0)),
     }
 )
+DOWN = HealthState(trouble="down", since_s=NOW - 5, until_s=NOW + 5)
 _STATES = st.sampled_from(
     (
-        HealthState(trouble="down", since_s=NOW - 5, until_s=NOW + 5),
+        DOWN,
         HealthState(trouble="down", since_s=NOW - 50, until_s=NOW - 5),
         HealthState(trouble="degraded", since_s=NOW - 5, until_s=NOW + 50),
         HealthState(returned_s=NOW - 6),
@@ -86,10 +87,10 @@ def names_of(number: int) -> st.SearchStrategy[list[str]]:
 
 
 @st.composite
-def states(draw: st.DrawFn, number: int, model: str) -> ProviderStates:
-    """Nearly all are well."""
+def states(draw: st.DrawFn, number: int, model: str, out: tuple[str, ...]) -> ProviderStates:
+    """Nearly all are well. `out`: those that are not for certain."""
     return ProviderStates(
-        health={name: draw(_STATES) for name in draw(names_of(number))},
+        health={name: draw(_STATES) for name in draw(names_of(number))} | dict.fromkeys(out, DOWN),
         by_model={(name, model): draw(_STATES) for name in draw(names_of(number))},
         factors=dict.fromkeys(draw(names_of(number)), 1.25),
         slow={model: dict.fromkeys(draw(names_of(number)), 1.5)},
@@ -99,7 +100,8 @@ def states(draw: st.DrawFn, number: int, model: str) -> ProviderStates:
 
 @st.composite
 def memories(draw: st.DrawFn, number: int) -> Remembered | None:
-    warm = [Warm(name, NOW + draw(st.sampled_from((-10, 100))), 4_000, 3_900) for name in draw(names_of(number))[:2]]
+    """Of up to four warm places, one after the other."""
+    warm = [Warm(name, NOW + draw(st.sampled_from((-10, 100, 100))), 4_000, 3_900) for name in draw(names_of(number))]
     pace = ConversationPace(3, NOW - 60, 60.0, 4_000, 300.0, 200.0)
     failure = draw(st.sampled_from((None, LastFailure(("p0", "p1"), NOW - 5))))
     known = Remembered(tuple(warm), None, failure, pace)
@@ -117,7 +119,9 @@ def test_a_decision_is_the_same(make: Make, data: st.DataObject, fields: list[di
         max_attempts=data.draw(st.sampled_from((1, 3, 6))),
         spread_within_percent=data.draw(st.sampled_from((0.0, 25.0, 200.0))),
     )
-    known_states, remembered = data.draw(states(number, lane.model)), data.draw(memories(number))
+    remembered = data.draw(memories(number))
+    warm = tuple(each.provider for each in remembered.warm) if remembered is not None else ()
+    known_states = data.draw(states(number, lane.model, warm[: data.draw(st.sampled_from((0, 0, 1, 2)))]))
     heads: Heads = {}
     if at := data.draw(names_of(number)):
         heads = {HEAD: tuple(WarmHead(name, NOW + 100) for name in at)}
@@ -133,6 +137,21 @@ def test_a_decision_is_the_same(make: Make, data: st.DataObject, fields: list[di
     for _ in range(2):  # with draws that are not known yet, and with known ones
         assert decided(by_kind(lane)) == plain
         assert decided(by_sample(lane)) == plain
+
+
+@pytest.mark.parametrize("warm", [("p0", "pA", "pB"), ("p0", "pB", "pA"), ("p0", "pA", "q0", "pB")])
+def test_the_cheapest_may_be_another_warm_place(make: Make, warm: tuple[str, ...]) -> None:
+    """It alone undercuts those where it is cold, so these are compared without it: they cost less than `pB`."""
+    factors = {"p0": 1.2, "pA": 0.5, "pB": 40.0} | {f"q{at}": 0.6 + at / 100 for at in range(20)}
+    lane = make.lane(*(make.provider(name, price=USUAL.times(factor)) for name, factor in factors.items()))
+    remembered = Remembered(
+        tuple(Warm(name, NOW + 100, 4_000, 3_900) for name in warm),
+        pace=ConversationPace(3, NOW - 60, 60.0, 4_000, 300.0, 200.0),
+    )
+    known_states = ProviderStates(health={"p0": DOWN})
+    for each in (lane, one_by_one(lane)):
+        decision = choose(make.query(each), remembered, known_states, NOW, b"")
+        assert (decision.order, decision.reason) == (("pA", "q0", "q1"), "sticky.left.down")
 
 
 def test_the_first_of_hundreds_are_drawn_as_all_would_be(make: Make) -> None:
