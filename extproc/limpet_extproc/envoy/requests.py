@@ -36,7 +36,9 @@ _AUTHORIZATION: Final = "authorization"
 _CREDENTIAL: Final = f"\n{_AUTHORIZATION} "
 _NO_OTHER_CREDENTIAL: Final = "\nx-api-key \napi-key \nx-goog-api-key \n"
 _MOST_HEADS: Final = 1_000
-"""That are kept, of half a kilobyte each."""
+"""That are kept."""
+_MOST_HEAD_CHARS: Final = 2 << 10
+"""Of one that is kept, without its credential; most have a quarter of that."""
 
 
 def parsed(data: bytes | memoryview) -> tuple[pb.ProcessingRequest, bytes | memoryview]:
@@ -57,7 +59,7 @@ class HeadReader:
     """Reads the heads that come with bodies.
 
     A head that names no session and no trace is the same for all requests of a client, but for its credential. So what
-    is read of the rest is kept, and no credential with it.
+    is read of the rest is kept, and no credential with it; of a path with a query, in which one may stand, nothing is.
     """
 
     def __init__(self) -> None:
@@ -71,15 +73,17 @@ class HeadReader:
         credential, alone, described = rest.partition(_NO_OTHER_CREDENTIAL)
         if not alone or "\n" in credential or not last.startswith(_ROUTE_ALONE):
             return _head(_headers(lines))
+        if "?" in first or len(lines) - len(credential) > _MOST_HEAD_CHARS:
+            return _head(_headers(lines))
         key = first, described, last
         known = self._known.get(key)
         if known is None:
             if len(self._known) >= _MOST_HEADS:
                 self._known.clear()
             known = self._known[key] = _head(_headers("\n".join(key)))
-        headers = known.headers
+        headers = {**known.headers}  # What is kept is no caller's to change.
         if credential[-1:] > " ":
-            headers = {**headers, _AUTHORIZATION: credential}
+            headers[_AUTHORIZATION] = credential
         return RequestHead(known.dialect, headers, known.api, known.asked)
 
 

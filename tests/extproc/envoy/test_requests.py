@@ -53,6 +53,39 @@ def test_no_credential_is_kept() -> None:
     assert "Bearer" not in repr(reader._known)
 
 
+def test_no_path_with_a_query_is_kept_as_a_credential_may_stand_there() -> None:
+    reader, plain = HeadReader(), dict.fromkeys(READ_HEADERS, "")
+    path = "/v1beta/models/gemini:generateContent?key=secret"
+    for _ in range(2):
+        found = reader.read(request({**plain, ":path": path, "authorization": "Bearer a", HEAD_ROUTE: "a"}))
+        assert found.headers == {":path": path, "authorization": "Bearer a", HEAD_ROUTE: "a"}
+    assert not reader._known
+
+
+@pytest.mark.parametrize("name", [":path", "user-agent"])
+def test_no_long_head_is_kept(name: str) -> None:
+    reader, plain = HeadReader(), dict.fromkeys(READ_HEADERS, "")
+    for size in (1_000, 3_000, 50_000):
+        found = reader.read(request({**plain, name: "/" * size, HEAD_ROUTE: "a"}))
+        assert found.headers == {name: "/" * size, HEAD_ROUTE: "a"}
+    assert [len("".join(key)) < 2_048 for key in reader._known] == [True]
+
+
+def test_a_long_credential_does_not_keep_a_head_from_being_known() -> None:
+    reader, plain = HeadReader(), dict.fromkeys(READ_HEADERS, "")
+    reader.read(request({**plain, "authorization": "a" * 4_000, HEAD_ROUTE: "a"}))
+    assert len(reader._known) == 1
+
+
+def test_what_is_done_to_a_head_is_not_done_to_the_next_one() -> None:
+    reader, head = HeadReader(), dict.fromkeys(READ_HEADERS, "") | {HEAD_ROUTE: "a"}
+    for _ in range(3):
+        headers = reader.read(request(head)).headers
+        assert isinstance(headers, dict)
+        assert headers == {HEAD_ROUTE: "a"}
+        headers["x-other"] = "b"
+
+
 def test_heads_do_not_fill_the_memory() -> None:
     reader, plain = HeadReader(), dict.fromkeys(READ_HEADERS, "")
     for number in range(2_500):
