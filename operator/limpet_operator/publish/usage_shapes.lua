@@ -3,7 +3,8 @@
 --
 -- A shape is a pattern for the text from the name of the usage to the end of the answer, and which of its numbers are
 -- counts. The last ones are kept as long as the program is, by the API that was asked: they say nothing of an answer but
--- how it is written.
+-- how it is written. So an answer has no shape if there is more in that text than names, numbers, true, false, null and
+-- strings, which vary: a list may be what was said.
 
 local MOST_SHAPES = 16 -- of an API
 local LONGEST_SHAPE = 1024 -- bytes
@@ -13,36 +14,45 @@ local DEEPEST = 2 -- objects within the usage that are looked into
 local shapes = {}
 
 -- Adds where each value stands that is no object, with its place in the usage; `path` is nil for what follows the usage.
+-- Returns whether the object ends after them, and nothing else is in it.
 local function add_values(values, text, open, path, depth)
   local name, value, stop = next_member(text, open + 1)
+  local last = open
   while name ~= nil and stop ~= nil do
+    if not string.find(name, "^[%w_.-]+$") then return false end
     local place = path and path .. name
     if string.byte(text, value) == 123 and depth < DEEPEST then
-      add_values(values, text, value, place and place .. ".", depth + 1)
+      if not add_values(values, text, value, place and place .. ".", depth + 1) then return false end
     else
       values[#values + 1] = { value, stop, place }
     end
+    last = stop
     name, value, stop = next_member(text, stop + 1)
   end
+  return string.find(text, "^%s*}", last + 1) ~= nil
 end
 
 local function literal(text) return (string.gsub(text, "%p", "%%%0")) end
 
--- The pattern for a value that may vary; nil for one that does not. Where strings stand after the usage, they are of
--- this one answer.
-local function varying(part, place)
+local CONSTANTS = { ["true"] = "true", ["false"] = "false", ["null"] = "null" }
+
+-- The pattern for a value that is no count; nil if it may say more than how an answer is written.
+local function pattern_of(part)
   if string.find(part, "^%-?%d[%d.eE+-]*$") then return "[%d.eE+-]+" end
-  return place == nil and string.find(part, '^"[^"\\]*"$') and '"[^"\\]*"' or nil
+  if string.find(part, '^"[^"\\]*"$') then return '"[^"\\]*"' end
+  return CONSTANTS[part]
 end
 
--- By name of a count which of these numbers is it; nil if it takes more than one.
+-- By name of a count which of these numbers is it; nil if one may be a sum.
 local function indexes_of_counts(indexes)
   local counts = {}
   for name, fields in pairs(USAGE_FIELDS) do
     for _, places in ipairs(fields) do
-      if counts[name] == nil and indexes[places[1]] ~= nil then
-        if #places > 1 then return nil end
-        counts[name] = indexes[places[1]]
+      for _, place in ipairs(places) do
+        if counts[name] == nil and indexes[place] ~= nil then
+          if #places > 1 then return nil end
+          counts[name] = indexes[place]
+        end
       end
     end
   end
@@ -54,23 +64,21 @@ end
 local function shape_of(text, from, open, close)
   if #text - from > LONGEST_SHAPE or string.find(text, "%z", from) then return nil end
   local values, pieces, indexes, at, numbers = {}, { "^" }, {}, from, 0
-  add_values(values, text, open, "", 0)
-  add_values(values, text, close, nil, 0)
+  if not (add_values(values, text, open, "", 0) and add_values(values, text, close, nil, 0)) then return nil end
   if #values > MOST_VARYING then return nil end
   for _, each in ipairs(values) do
     local value, stop, place = each[1], each[2], each[3]
-    local part, pattern = string.sub(text, value, stop), nil
-    if not PLACES[place or ""] then
-      pattern = varying(part, place)
-    elseif string.find(part, "^[%d-]") then
-      if indexes[place] ~= nil or string.find(part, "%D") then return nil end
+    local part = string.sub(text, value, stop)
+    local pattern = pattern_of(part)
+    if PLACES[place or ""] and string.find(part, "^[%d-]") then
+      -- One that is no count, or too large, is read with more care, and would not be found again.
+      if indexes[place] ~= nil or string.find(part, "%D") or tonumber(part) > MOST_TOKENS then return nil end
       numbers = numbers + 1
       indexes[place], pattern = numbers, "(%d+)"
     end
-    if pattern ~= nil then
-      pieces[#pieces + 1] = literal(string.sub(text, at, value - 1)) .. pattern
-      at = stop + 1
-    end
+    if pattern == nil then return nil end
+    pieces[#pieces + 1] = literal(string.sub(text, at, value - 1)) .. pattern
+    at = stop + 1
   end
   pieces[#pieces + 1] = literal(string.sub(text, at)) .. "$"
   local counts = indexes_of_counts(indexes)
@@ -90,18 +98,20 @@ local function keep_shape(api, text, from, open, changes)
   shapes[api][MOST_SHAPES + 1] = nil
 end
 
--- The shape of an answer whose usage has its name at `from`, with the counts that it has; nil if it is not known.
+-- The shape of an answer whose usage has its name at `from`, with the counts that it has; nil if it is not known, or
+-- a count is too large: such an answer has no shape.
 local function known_shape(api, text, from)
   for number, shape in ipairs(shapes[api] or {}) do
     local found = { string.match(text, shape.pattern, from) }
     if found[1] ~= nil then
-      local tokens = {}
+      local tokens, total = {}, tonumber(found[shape.total])
+      if total ~= nil and total > MOST_TOKENS then return nil end
       for name, index in pairs(shape.counts) do
         tokens[name] = tonumber(found[index])
         if tokens[name] > MOST_TOKENS then return nil end
       end
       if number > 1 then table.insert(shapes[api], 1, table.remove(shapes[api], number)) end
-      return shape, tokens, tonumber(found[shape.total])
+      return shape, tokens, total
     end
   end
   return nil

@@ -52,12 +52,12 @@ class Reply:
 class LuaWorld:
     """The program, loaded once."""
 
-    def __init__(self, before: str = "") -> None:
+    def __init__(self, before: str = "", program: str = ATTEMPT_LUA) -> None:
         """`before`: Lua that runs first."""
         self.lua: Any = LuaRuntime(encoding=None, unpack_returned_tuples=True)
         self.lua.execute(before.encode())
         self.lua.execute(_FAKE.encode())
-        self.lua.execute(ATTEMPT_LUA.encode())
+        self.lua.execute(program.encode())
 
     def call(self, name: str, *arguments: object) -> Any:
         """A function that the program has under a global name."""
