@@ -1,12 +1,15 @@
 """What the turns of conversations begin with, from turn to turn: what is known of it is neither read nor hashed again.
 
-No text of a prompt is kept, but hashes of 128 bits, which are the same for the same bytes alone, and what was found in
-it. Nothing depends on whether a beginning is known but the time that a decision takes. Record 90 has the reasons.
+No text of a prompt is kept, but hashes of 128 bits and what was found in it: the fields that routing reads, the user
+and the value that named the session, the conversation's key, and its owner with the secret of its hashes. All that
+lasts until others push it out (`MOST_KNOWN`) or the worker ends, in its memory alone. Nothing depends on whether a
+beginning is known but the time that a decision takes. Record 90 has the reasons.
 """
 
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from hashlib import sha256
 from typing import Final
 
 import msgspec
@@ -44,6 +47,8 @@ _NEAR_BYTES: Final = 256
 class Beginning(msgspec.Struct, frozen=True, gc=False):
     """A body up to the end of its last message, and what stands behind that: the rest."""
 
+    whose: bytes
+    """The SHA-256 of its owner: the other hashes are fast, but no proof against who looks for two that are the same."""
     found_by: bytes
     """The hash of its owner and of as much of it as is one of the lengths by which beginnings are found."""
     near: bytes
@@ -63,8 +68,10 @@ class Beginning(msgspec.Struct, frozen=True, gc=False):
     settings: bytes
     identified: Identified
 
-    def begins(self, view: memoryview, hashed: xxh3_128, size: int) -> bool:
-        """Whether it begins this body, and its rest ends it. `hashed`: its owner and so many bytes of it."""
+    def begins(self, view: memoryview, whose: bytes, hashed: xxh3_128, size: int) -> bool:
+        """Whether it begins this owner's body, and its rest ends it. `hashed`: the owner and so many bytes of it."""
+        if whose != self.whose:
+            return False
         length, rest_length = self.length, self.rest_length
         if length + rest_length > len(view) or xxh3_64_digest(view[length - _NEAR_BYTES : length]) != self.near:
             return False
@@ -79,13 +86,15 @@ class BegunTurn(msgspec.Struct, frozen=True):
     beginnings: "Beginnings"
     body: bytes | memoryview
     owner: bytes
+    whose: bytes
+    """See `Beginning`."""
     before: Beginning | None
     request: ParsedRequest | None
     """As it was read; None: it has to be."""
 
     @property
     def identified(self) -> Identified | None:
-        """See `TurnBefore`. What tells clients apart is part of what a beginning is found by."""
+        """See `TurnBefore`. Only what is the same client's is a beginning of this turn."""
         return None if self.before is None else self.before.identified
 
     def hashed(self, request: ParsedRequest, seed: bytes, identified: Identified) -> tuple[Chain, bytes] | None:
@@ -96,8 +105,10 @@ class BegunTurn(msgspec.Struct, frozen=True):
 class Beginnings:
     """Those of a worker."""
 
-    def __init__(self, most: int = MOST_KNOWN) -> None:
+    def __init__(self, most: int = MOST_KNOWN, begin: Callable[[bytes], xxh3_128] = xxh3_128) -> None:
+        """`begin`: the hash by which they are found, begun with an owner."""
         self._most = most
+        self._begin = begin
         self._count = 0
         self._known: OrderedDict[bytes, tuple[Beginning, ...]] = OrderedDict()
 
@@ -111,22 +122,22 @@ class Beginnings:
         """
         if not LEAST_BYTES <= len(body) <= MOST_BYTES:
             return None
-        view, last = memoryview(body), bisect_right(_LENGTHS, len(body))
+        view, last, whose = memoryview(body), bisect_right(_LENGTHS, len(body)), sha256(owner).digest()
         # Nearly always by the longest; then the shorter ones need not be hashed.
-        known = self._found(view, _hashed(view, owner, _LENGTHS[last - 1]), _LENGTHS[last - 1])
+        known = self._found(view, whose, self._hashed(view, owner, _LENGTHS[last - 1]), _LENGTHS[last - 1])
         if known is None:
-            shorter = reversed(_each_hashed(view, owner, _LENGTHS[max(0, last - _STEPS_BACK) : last - 1]))
-            known = next((found for each in shorter if (found := self._found(view, *each)) is not None), None)
+            shorter = reversed(self._each_hashed(view, owner, _LENGTHS[max(0, last - _STEPS_BACK) : last - 1]))
+            known = next((found for each in shorter if (found := self._found(view, whose, *each)) is not None), None)
         if known is None:
-            return BegunTurn(self, body, owner, None, None)
+            return BegunTurn(self, body, owner, whose, None, None)
         added = bytes(view[known.length : len(body) - known.rest_length])
-        return BegunTurn(self, body, owner, known, gone_on(known.request, known.length, added))
+        return BegunTurn(self, body, owner, whose, known, gone_on(known.request, known.length, added))
 
-    def _found(self, view: memoryview, hashed: xxh3_128, size: int) -> Beginning | None:
+    def _found(self, view: memoryview, whose: bytes, hashed: xxh3_128, size: int) -> Beginning | None:
         """The one that begins this body, if it is found by so many bytes of it."""
         found_by = hashed.digest()
         for known in self._known.get(found_by, ()):
-            if known.begins(view, hashed, size):
+            if known.begins(view, whose, hashed, size):
                 self._known.move_to_end(found_by)
                 return known
         return None
@@ -167,7 +178,7 @@ class Beginnings:
         if at <= max(0, last - _STEPS_BACK):
             return  # too much of it stands behind the messages
         size = _LENGTHS[at - 1]
-        hashed = _hashed(view, turn.owner, size)
+        hashed = self._hashed(view, turn.owner, size)
         found_by = hashed.digest()
         hashed.update(view[size:length])
         if turn.before is not None:
@@ -175,6 +186,7 @@ class Beginnings:
         alike = self._known.pop(found_by, ())
         self._count += 1 - len(alike[_ALIKE - 1 :])
         new = Beginning(
+            turn.whose,
             found_by,
             xxh3_64_digest(view[length - _NEAR_BYTES : length]),
             length,
@@ -202,18 +214,16 @@ class Beginnings:
         else:
             self._known.pop(known.found_by, None)
 
+    def _hashed(self, view: memoryview, owner: bytes, size: int) -> xxh3_128:
+        hashed = self._begin(owner)
+        hashed.update(view[:size])
+        return hashed
 
-def _hashed(view: memoryview, owner: bytes, size: int) -> xxh3_128:
-    hashed = xxh3_128(owner)
-    hashed.update(view[:size])
-    return hashed
-
-
-def _each_hashed(view: memoryview, owner: bytes, sizes: Sequence[int]) -> list[tuple[xxh3_128, int]]:
-    """The same for each of these sizes, which ascend, in one pass."""
-    hashed, begin, found = xxh3_128(owner), 0, []
-    for size in sizes:
-        hashed.update(view[begin:size])
-        found.append((hashed.copy(), size))
-        begin = size
-    return found
+    def _each_hashed(self, view: memoryview, owner: bytes, sizes: Sequence[int]) -> list[tuple[xxh3_128, int]]:
+        """The same for each of these sizes, which ascend, in one pass."""
+        hashed, begin, found = self._begin(owner), 0, []
+        for size in sizes:
+            hashed.update(view[begin:size])
+            found.append((hashed.copy(), size))
+            begin = size
+        return found

@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.extproc.conftest import MODEL, Make
 from tests.extproc.request.gateway import Gateway
+from xxhash import xxh3_128
 
 from limpet_extproc.dialects.openai_chat import OpenAIChat
 from limpet_extproc.dialects.port import ParsedRequest
 from limpet_extproc.request.beginnings import LEAST_BYTES, Beginnings
-from limpet_extproc.request.identity import Identified, Owner
+from limpet_extproc.request.identity import Identified, Owner, beginning_seed
 from limpet_extproc.request.prefix import chain_of
 from limpet_extproc.request.settings_hash import settings_of
 
@@ -71,6 +72,20 @@ def test_what_one_owner_sent_is_not_known_of_another() -> None:
     take(known, text)
     assert not take(known, text, b"another")
     assert take(known, text, OWNER, b"seed of another model"), "it is read from its beginning, and hashed anew"
+
+
+def test_no_collision_of_hashes_makes_one_tenants_conversation_anothers() -> None:
+    ann, bob = (beginning_seed(b"secret", tenant, "OpenAIChat", ()) for tenant in (b"\nann", b"\nbob"))
+    known, text = Beginnings(begin=lambda _owner: xxh3_128()), body([LONG, "b", "c"])
+    take(known, text, ann)
+    turn, own = known.turn(text, bob), known.turn(text, ann)
+    assert turn is not None
+    assert (turn.identified, turn.request) == (None, None)
+    assert own is not None
+    assert own.identified == WHOSE
+    assert not take(known, text, bob)
+    assert take(known, text, bob)
+    assert take(known, text, ann)
 
 
 def test_conversations_that_share_their_beginning_are_told_apart() -> None:
