@@ -29,7 +29,8 @@ class Draws:
     def __init__(self, most: int = MOST_KNOWN) -> None:
         """`most`: how many orders are kept."""
         self._most = most
-        self._known: OrderedDict[bytes, tuple[LaneTable, array[int]]] = OrderedDict()
+        self._known: OrderedDict[bytes, tuple[bytes, array[int]]] = OrderedDict()
+        """By seed: the digest of the candidates' names, as these outlive a catalog and its prices, and the places."""
 
     def __len__(self) -> int:
         return len(self._known)
@@ -37,12 +38,12 @@ class Draws:
     def first_places(self, lane: LaneTable, seed: bytes) -> Sequence[int]:
         """Where the candidates with the highest numbers stand in the lane, the highest first; `KEPT` at most."""
         known = self._known.get(seed)
-        if known is not None and known[0] is lane:
+        if known is not None and known[0] == lane.names_digest:
             self._known.move_to_end(seed)
             return known[1]
         found = _first_places(lane, seed)
         if self._most:
-            self._known[seed] = lane, found
+            self._known[seed] = lane.names_digest, found
             if len(self._known) > self._most:
                 self._known.popitem(last=False)
         return found

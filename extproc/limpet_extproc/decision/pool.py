@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
+from xxhash import xxh3_128_digest
 
 from limpet_extproc.decision.undominated import undominated
 
@@ -239,7 +240,9 @@ class LaneTable(NamedTuple):
     """By name, a number that is the same for those that cost the same."""
     places: Mapping[str, int]
     seeds: tuple[bytes, ...]
-    """Of the candidates."""
+    """Of the candidates: what their numbers are drawn with."""
+    names_digest: bytes
+    """The same for lanes with the same seeds in the same order."""
     most_kinds: float
 
 
@@ -247,7 +250,8 @@ def _table(candidates: "tuple[Candidate, ...]", most_kinds: float) -> LaneTable:
     numbers: dict[bytes, int] = {}
     kinds = {each.provider: numbers.setdefault(_kind(each), len(numbers)) for each in candidates}
     places = {each.provider: place for place, each in enumerate(candidates)}
-    return LaneTable(candidates, kinds, places, tuple([each.seed for each in candidates]), most_kinds)
+    seeds = tuple([each.seed for each in candidates])
+    return LaneTable(candidates, kinds, places, seeds, xxh3_128_digest(msgspec.msgpack.encode(seeds)), most_kinds)
 
 
 def _kind(candidate: "Candidate") -> bytes:

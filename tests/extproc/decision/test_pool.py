@@ -1,5 +1,6 @@
 """Many candidates are reckoned by kind and ranked in part: the same decisions and bills as one by one, and in whole."""
 
+import gc
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from limpet_extproc.decision.bills import bill
 from limpet_extproc.decision.choose import Decision, choose
 from limpet_extproc.decision.draws import KEPT, Draws
 from limpet_extproc.decision.health import HealthState
-from limpet_extproc.decision.pool import Pools
+from limpet_extproc.decision.pool import LaneTable, Pools
 from limpet_extproc.decision.prefix import Chain, PromptHead
 from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.query import Query
@@ -171,6 +172,21 @@ def test_draws_of_another_catalog_do_not_count(make: Make) -> None:
         lane = make.lane(*(make.provider(f"p{at}") for at in range(number)))
         plain = choose(make.query(one_by_one(lane)), None, ProviderStates(), NOW, b"")
         assert choose(make.query(lane), None, ProviderStates(), NOW, b"", draws=draws) == plain
+
+
+def test_draws_outlive_prices_and_keep_no_catalog(make: Make) -> None:
+    draws, found = Draws(), []
+    for number in range(5):
+        price = USUAL.times(1 + number / 10)
+        table = make.lane(*(make.provider(f"repriced{at}", price=price) for at in range(50))).pools.whole.lane
+        draws.first_places(table, b"conversation %d" % number)
+        found.append(draws.first_places(table, b"conversation 0"))
+    assert all(each is found[0] for each in found)
+    assert len(draws) == 5
+    gc.collect()
+    tables = [each for each in gc.get_objects() if type(each) is LaneTable and each.seeds[0] == b"repriced0"]
+    assert len(tables) == 1
+    assert tables[0] is table
 
 
 @settings(deadline=None)
