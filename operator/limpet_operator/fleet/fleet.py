@@ -16,7 +16,7 @@ from limpet_operator.fleet.peer_contract import PeerAck, PeerHealth, PeerUpdate
 from limpet_operator.fleet.traffic import Summary, joined, summary, traffic_from
 from limpet_operator.fleet.view import GatewayState, Traffic, merged
 from limpet_operator.publish.resource import CLUSTER, SECRET
-from limpet_operator.publish.secret import secret_name
+from limpet_operator.publish.secret import provider_of_secret
 from limpet_operator.serve.change_set import Changed
 from limpet_operator.serve.control_plane import ControlPlane
 from limpet_operator.serve.metrics import ControlPlaneMetrics
@@ -153,11 +153,11 @@ class Fleet:
         refused = acks.refused(gateway)
         if not acknowledged and not refused:
             return None
-        words = {
-            name: nack.message
-            for name in (self._planned if refused else ())
-            if (nack := refused.get((CLUSTER, name)) or refused.get((SECRET, secret_name(name))))
-        }
+        words: dict[str, str] = {}
+        for (type_url, name), nack in refused.items():
+            provider = {CLUSTER: name, SECRET: provider_of_secret(name)}.get(type_url)
+            if provider in self._planned and (type_url == CLUSTER or provider not in words):
+                words[provider] = nack.message
         clusters = {name: acknowledged[name] for name in acknowledged.keys() & self._planned}
         return GatewayState(gateway, clusters, words)
 

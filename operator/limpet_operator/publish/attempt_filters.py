@@ -144,9 +144,9 @@ def _secrets(provider: PlannedProvider, source: Json) -> list[Json]:
     """The credential, if the provider needs one, and each header whose value comes from a Secret."""
     credential = provider.spec.credential
     return [
-        *([] if credential is None else [_injected(credential.header, secret_name(provider.name), source)]),
+        *([] if credential is None else [_injected(credential.header, secret_name(provider), source)]),
         *(
-            _injected(header.name, header_secret_name(provider.name, header.name), source)
+            _injected(header.name, header_secret_name(provider, header.name), source)
             for header, _ in provider.spec.headers.secret
         ),
     ]
