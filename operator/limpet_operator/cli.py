@@ -99,7 +99,7 @@ def up(
     extproc_server: Annotated[
         Literal["own", "grpcio"],
         typer.Option(
-            help="What answers Envoy's calls in ext_proc: its small HTTP/2 server, or gRPC's, which costs more."
+            help="What answers Envoy's calls in ext_proc: its own HTTP/2 server, or gRPC's at up to twice the CPU."
         ),
     ] = "own",
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print a line for every decision.")] = False,

@@ -83,6 +83,8 @@ class _AnyCall(Generic[_How]):
 
     def cancel(self) -> None:
         """See `Receiver`."""
+        # The stream and its call refer to each other: until the garbage collector comes by, both would keep this.
+        self._pending = []
         if self._task is not None:
             self._task.cancel()
 

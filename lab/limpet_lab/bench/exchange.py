@@ -97,7 +97,7 @@ def exchange(
     minutes: Annotated[float, typer.Option(help="How long the load lasts.", min=0.05)] = 10.0,
     large_mib: Annotated[int, typer.Option(help="Size of the large bodies in MiB.", min=1, max=31)] = 31,
     json_file: JsonFile = None,
-    seed: Annotated[int, typer.Option(help="Of when clients hang up.")] = 1,
+    seed: Annotated[int, typer.Option(help="Decides when clients hang up.")] = 1,
 ) -> None:
     """Load the exchange between Envoy and ext_proc with resets, large bodies and clients that do not read."""
     console = Console()

@@ -85,7 +85,7 @@ def features(
     json_file: JsonFile = None,
     keys: Annotated[bool, typer.Option(help="Whether the second gateway's clients need keys.")] = True,
     activity: Annotated[bool, typer.Option(help="Whether it tells an activity service of each request.")] = True,
-    seed: Annotated[int, typer.Option(help="Of the order within each pair.")] = 1,
+    seed: Annotated[int, typer.Option(help="Decides the order within each pair.")] = 1,
 ) -> None:
     """Measure how much more CPU a request takes with clients' keys, activity records and metrics."""
     console = Console()

@@ -67,10 +67,10 @@ _FOUND: Final = 0.9
 
 
 def growth(
-    only: Annotated[Dimension | None, typer.Option(help="Only this one of the four.")] = None,
+    only: Annotated[Dimension | None, typer.Option(help="Only this dimension.")] = None,
     pairs: Annotated[int, typer.Option(help="Rounds, in each of which every value has its turn.", min=1)] = 8,
     json_file: JsonFile = None,
-    seed: Annotated[int, typer.Option(help="Of the order within each round.")] = 1,
+    seed: Annotated[int, typer.Option(help="Decides the order within each round.")] = 1,
     one_price: Annotated[
         bool, typer.Option("--one-price", help="All providers cost the same, as accounts of one vendor do.")
     ] = False,

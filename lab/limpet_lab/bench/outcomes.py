@@ -27,7 +27,7 @@ _WORKERS: Final = (1, 2)
 
 
 def outcomes(
-    requests: Annotated[int, typer.Option(help="Of each run.", min=100)] = 10_000,
+    requests: Annotated[int, typer.Option(help="Requests of each run.", min=100)] = 10_000,
     stop_seconds: Annotated[float, typer.Option(help="How long each worker in turn is stopped.", min=0.2)] = 1.0,
     json_file: JsonFile = None,
 ) -> None:

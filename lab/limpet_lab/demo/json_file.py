@@ -18,7 +18,7 @@ JsonFile = Annotated[
     Path | None,
     typer.Option(
         "--json",
-        help="Write the figures there; the keys are in docs/benchmarks.md, those of plan in docs/plan.md.",
+        help="Write the figures there, as JSON; docs/benchmarks.md explains the keys (limpet plan: docs/plan.md).",
         callback=_writable,
         dir_okay=False,
         writable=True,

@@ -8,7 +8,6 @@ from limpet_operator.publish.encode import Json
 from limpet_operator.publish.envoy_settings import SERVING_SECRET
 from limpet_operator.resources.serving_certificate import ServingCertificate
 
-
 _CREDENTIAL: Final = "limpet/credential/"
 
 

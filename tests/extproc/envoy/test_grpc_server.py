@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -12,12 +13,14 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+from tests.extproc.envoy.h2_wire import BEGIN, REQUEST, Wire
 from tests.waiting import until
 
 from limpet_extproc.envoy.calls import CallMessages, CallServer, Find, Streaming, Unary
 from limpet_extproc.envoy.grpc_server import Call, Server, UnaryCall
 from limpet_extproc.envoy.grpcio_server import GrpcioServer
-from limpet_extproc.envoy.h2_frames import Request
+from limpet_extproc.envoy.h2_connection import Connection
+from limpet_extproc.envoy.h2_frames import DATA, END_HEADERS, HEADERS, Request, frame
 from limpet_extproc.envoy.unix_connections import SYSTEM_TABLE, connections
 from limpet_extproc.process.translation import translator_listener
 
@@ -384,3 +387,29 @@ async def test_a_call_that_is_cancelled_before_it_has_begun_warns_of_nothing(cap
         await asyncio.sleep(0)
     gc.collect()
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize("how", [Unary, Streaming])
+async def test_what_a_lost_connection_had_sent_is_not_kept(how: type[Unary] | type[Streaming]) -> None:
+    async def never(_: object) -> bytes:
+        raise AssertionError("no message has come whole")
+
+    async def waits(call: CallMessages) -> bytes | None:
+        return await call.read()
+
+    found = Unary(never) if how is Unary else Streaming(waits)
+    make_call = partial(UnaryCall, found) if isinstance(found, Unary) else partial(Call, found)
+    connection = Connection(lambda stream, _: make_call(stream, MAX_MESSAGE_BYTES), set(), MAX_MESSAGE_BYTES)
+    connection.connection_made(Wire())
+    part = b"\x00" + (1 << 20).to_bytes(4, "big") + bytes(10_000)
+    connection.data_received(BEGIN + frame(HEADERS, END_HEADERS, 1, REQUEST))
+    sent = frame(DATA, 0, 1, part)
+    gc.disable()
+    try:
+        before = sys.getrefcount(sent)
+        connection.data_received(sent)
+        assert sys.getrefcount(sent) > before
+        connection.connection_lost(None)
+        assert sys.getrefcount(sent) == before
+    finally:
+        gc.enable()

@@ -148,12 +148,14 @@ def test_every_header_a_provider_signs_in_with_is_stripped_from_every_other(vari
 def test_a_credential_is_its_own_providers_secret(varied: Plan) -> None:
     secrets = {body["name"]: body for kind, body in everything(varied) if kind == SECRET}
     texts = {name: body["generic_secret"]["secret"]["inline_string"] for name, body in secrets.items()}
+    hosts = {provider.name: provider.spec.url.authority for provider in varied.providers}
+    named = f"limpet/credential/named@{hosts['named']}"
     assert texts == {
-        "limpet/credential/bearer": "Bearer sk-1",
-        "limpet/credential/named": texts["limpet/credential/named"],
-        "limpet/credential/plain": "Bearer sk-1",
+        f"limpet/credential/bearer@{hosts['bearer']}": "Bearer sk-1",
+        named: texts[named],
+        f"limpet/credential/plain@{hosts['plain']}": "Bearer sk-1",
     }
-    assert texts["limpet/credential/named"].endswith("sk-1")
+    assert texts[named].endswith("sk-1")
     assert "sk-1" not in json.dumps([body for kind, body in everything(varied) if kind != SECRET])
 
 
@@ -221,7 +223,7 @@ def test_a_value_that_is_set_is_no_format_and_one_of_a_secret_is_nowhere_but_in_
     assert appended == {"key": "x-plain", "value": "100%%REQ(authorization)%%"}
     secrets = [body for kind, body in everything(made) if kind == SECRET]
     texts = {body["name"]: body["generic_secret"]["secret"]["inline_string"] for body in secrets}
-    assert texts["limpet/header/deepseek/x-hidden"] == "sk-other"
+    assert texts[f"limpet/header/deepseek@{made.providers[0].spec.url.authority}/x-hidden"] == "sk-other"
     assert "sk-other" not in json.dumps([body for kind, body in everything(made) if kind != SECRET])
     assert "sk-other" not in json.dumps(list(rendered(made, GATEWAY)))
     assert "sk-other" not in repr(made)
