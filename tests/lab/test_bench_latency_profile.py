@@ -21,6 +21,7 @@ from limpet_lab.bench.latency_targets import ask, chat_url, configuration, start
 from limpet_operator.laptop.children import Children
 from limpet_operator.laptop.machine import free_port
 from limpet_operator.planning.plan import Plan, plan
+from limpet_operator.publish.attempt_filters import ATTEMPT_FILTER
 from limpet_operator.publish.envoy_settings import EXT_PROC_FILTER, EnvoySettings
 from limpet_operator.resources.objects import Objects, Parser
 from limpet_operator.resources.problem import ObjectKey
@@ -96,7 +97,11 @@ def test_all_that_is_published_stands_in_one_file_and_of_it_one_part_is_left_out
     assert listener["address"]["socket_address"]["port_value"] == 4321
     assert '"ads"' not in text
     assert "key-0" in text
-    marks = {"extproc": f'"name": "{EXT_PROC_FILTER}"', "attempts": "function envoy_on_response", "log": '"access_log"'}
+    marks = {
+        "extproc": f'"name": "{EXT_PROC_FILTER}"',
+        "attempts": f'"name": "{ATTEMPT_FILTER}"',
+        "log": '"access_log"',
+    }
     for part, without in PARTS.items():
         left = json.dumps(without(config))
         assert {name for name, mark in marks.items() if mark not in left} == {part}
