@@ -1,6 +1,7 @@
 """An Envoy and its wishes, in a few lines: what the operator serves, as a client of its delta stream sees it."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -12,6 +13,7 @@ from envoy.service.discovery.v3 import ads_pb2_grpc, discovery_pb2
 from limpet_operator.publish.resource import CLUSTER, SECRET
 
 PATIENCE_S = 30.0
+_CREDENTIAL = re.compile(rb"limpet/credential/[\w./:@\[\]-]+")
 
 
 class Gateway:
@@ -20,8 +22,7 @@ class Gateway:
     def __init__(self, node: str = "gateway-0") -> None:
         self.node = node
         self.clusters: dict[str, bytes] = {}
-        self.keys: dict[str, str] = {}
-        """Credential of each provider, as the header's whole value."""
+        self._secrets: dict[str, str] = {}
         self.received = 0
         """Clusters that came, first ones and changes."""
         self._news = asyncio.Event()
@@ -46,6 +47,11 @@ class Gateway:
                 await self._news.wait()
 
     @property
+    def keys(self) -> dict[str, str]:
+        """Credential of each provider, as the header's whole value, by its secret's name without the host."""
+        return {name.partition("@")[0]: value for name, value in self._secrets.items()}
+
+    @property
     def providers(self) -> set[str]:
         """Names of the providers that are served; our own clusters have an underscore."""
         return {name for name in self.clusters if "_" not in name}
@@ -68,10 +74,8 @@ class Gateway:
         async for response in self._call:
             self._take(response)
             await self._say(response.type_url, response_nonce=response.nonce)
-            wanted = (
-                {f"limpet/credential/{name}" for name in self.providers} - asked if response.type_url == CLUSTER else ()
-            )
-            if wanted:
+            named = (name.decode() for cluster in self.clusters.values() for name in _CREDENTIAL.findall(cluster))
+            if wanted := set(named) - asked:
                 asked |= wanted
                 await self._say(SECRET, resource_names_subscribe=sorted(wanted))
             self._news.set()
@@ -86,6 +90,6 @@ class Gateway:
                 self.received += 1
             elif response.type_url == SECRET:
                 secret = secret_pb2.Secret.FromString(resource.resource.value)
-                self.keys[resource.name] = secret.generic_secret.secret.inline_string
+                self._secrets[resource.name] = secret.generic_secret.secret.inline_string
         for name in response.removed_resources:
-            (self.clusters if response.type_url == CLUSTER else self.keys).pop(name, None)
+            (self.clusters if response.type_url == CLUSTER else self._secrets).pop(name, None)

@@ -87,7 +87,7 @@ async def test_a_token_of_a_listed_namespace_counts_and_no_other(apiserver: ApiS
     )
     with Operator.running(apiserver, tmp_path / "operator", *flags) as operator:
         await operator.ready()
-        wanted = f"limpet/credential/{ours}/a"
+        wanted = f"limpet/credential/{ours}/a@api.deepseek.com"
         good = token(apiserver, shop, "istio-ca")
         async with stream(address, authority.pem, good) as call:
             await ask(call, [wanted])
