@@ -102,14 +102,7 @@ class Pool:
         return known
 
     def _entries_but(self, apart: Collection[str]) -> list[PoolEntry]:
-        places, lane = self.lane.places, self.lane.candidates
-        found: list[PoolEntry] = []
-        fewer: dict[int, int] = {}
-        for name in apart:
-            kind = self.kind_of.get(name)
-            if kind is not None:
-                fewer[kind] = fewer.get(kind, 0) + 1
-                found.append(PoolEntry(places[name], lane[places[name]], 1, -1))
+        found, fewer = self._alone(apart)
         if not found:
             return self._entries
         for entry in self._entries:
@@ -118,6 +111,18 @@ class Pool:
                 found.append(left)
         found.sort()
         return found
+
+    def _alone(self, apart: Collection[str]) -> tuple[list[PoolEntry], dict[int, int]]:
+        """Those of the pool that are `apart` as entries of their own, and how many of each kind they are."""
+        lane = self.lane
+        found: list[PoolEntry] = []
+        fewer: dict[int, int] = {}
+        for name in apart:
+            kind = self.kind_of.get(name)
+            if kind is not None:
+                fewer[kind] = fewer.get(kind, 0) + 1
+                found.append(PoolEntry(lane.places[name], lane.candidates[lane.places[name]], 1, -1))
+        return found, fewer
 
     def sample(
         self, apart: Collection[str], uncounted: Container[str], drawn: Iterable[int] = ()
@@ -129,16 +134,9 @@ class Pool:
         """
         if self.unknown:
             return None  # they count as the dearest of all
-        lane = self.lane
         wanted = dict.fromkeys(self.front)
         wanted.update(dict.fromkeys([kind for at in drawn if (kind := self._kind_at(at)) is not None]))
-        found: list[PoolEntry] = []
-        fewer: dict[int, int] = {}
-        for name in apart:
-            kind = self.kind_of.get(name)
-            if kind is not None:
-                fewer[kind] = fewer.get(kind, 0) + 1
-                found.append(PoolEntry(lane.places[name], lane.candidates[lane.places[name]], 1, -1))
+        found, fewer = self._alone(apart)
         for kind in wanted:
             entry = self._entry_of[kind]
             left = self._without(entry, fewer.get(kind, 0), apart)
