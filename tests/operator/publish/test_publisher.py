@@ -52,20 +52,27 @@ def test_nothing_is_built_again_when_nothing_changed(world: Changing) -> None:
 def test_a_changed_provider_is_built_again_and_nothing_else(world: Changing, build: Build) -> None:
     before = world.publish()
     after = world.publish(build.raw("Provider", "p17", weight=7))
-    assert built_anew(before, after) == {(CLUSTER, "p17"), (SECRET, "limpet/credential/p17")}
+    assert built_anew(before, after) == {(CLUSTER, "p17"), (SECRET, "limpet/credential/p17@api.deepseek.com")}
     assert after.catalog.revision != before.catalog.revision
 
 
 def test_an_added_model_changes_the_list_of_models_too(world: Changing, build: Build) -> None:
     before = world.publish()
     after = world.publish(build.raw("Provider", "p17", models=[{"name": "flash"}, {"name": "pro"}]))
-    assert built_anew(before, after) == {(CLUSTER, "p17"), (SECRET, "limpet/credential/p17"), (ROUTES, "limpet")}
+    assert built_anew(before, after) == {
+        (CLUSTER, "p17"),
+        (SECRET, "limpet/credential/p17@api.deepseek.com"),
+        (ROUTES, "limpet"),
+    }
 
 
 def test_a_removed_provider_is_gone_with_its_secret(world: Changing) -> None:
     before = world.publish()
     after = world.publish(removed="Provider/p17")
-    assert set(before.resources) - set(after.resources) == {(CLUSTER, "p17"), (SECRET, "limpet/credential/p17")}
+    assert set(before.resources) - set(after.resources) == {
+        (CLUSTER, "p17"),
+        (SECRET, "limpet/credential/p17@api.deepseek.com"),
+    }
     assert built_anew(before, after) == {(ROUTES, "limpet")}
 
 
