@@ -33,12 +33,12 @@ _NO_TRACE_NOR_SESSION: Final = f"\n{TRACE_HEADER} {_NO_SESSION}"
 _ROUTE_ALONE: Final = f"{DEBUG_KEPT} \n{HEAD_ROUTE} "
 """What follows then, unless a policy names headers."""
 _AUTHORIZATION: Final = "authorization"
-_CREDENTIAL: Final = f"\n{_AUTHORIZATION} "
-_NO_OTHER_CREDENTIAL: Final = "\nx-api-key \napi-key \nx-goog-api-key \n"
+_CREDENTIAL: Final = f"\n{_AUTHORIZATION} ".encode()
+_NO_OTHER_CREDENTIAL: Final = b"\nx-api-key \napi-key \nx-goog-api-key \n"
 _MOST_HEADS: Final = 1_000
 """That are kept."""
-_MOST_HEAD_CHARS: Final = 2 << 10
-"""Of one that is kept, without its credential; most have a quarter of that."""
+_MOST_HEAD_BYTES: Final = 3 << 10
+"""Of what stands behind a body, without its credential, if it is kept; most have a quarter of that."""
 
 
 def parsed(data: bytes | memoryview) -> tuple[pb.ProcessingRequest, bytes | memoryview]:
@@ -59,32 +59,63 @@ class HeadReader:
     """Reads the heads that come with bodies.
 
     A head that names no session and no trace is the same for all requests of a client, but for its credential. So what
-    is read of the rest is kept, and no credential with it; of a path with a query, in which one may stand, nothing is.
+    stands behind a body is kept with what was read of it, and no credential with it; of a path with a query, in which
+    one may stand, nothing is. A message that has the same there need not be parsed.
     """
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, str, str], RequestHead] = {}
+        self._known: dict[tuple[bytes, int, bytes], RequestHead] = {}
+        """By what stands before the credential, its length, and what stands after it."""
 
-    def read(self, request: pb.ProcessingRequest) -> RequestHead:
-        """The head of this request."""
-        lines: str = request.attributes[_ATTRIBUTES].fields[HEAD_ATTRIBUTE].string_value
-        front, _, last = lines.partition(_NO_TRACE_NOR_SESSION)
-        first, _, rest = front.partition(_CREDENTIAL)
-        credential, alone, described = rest.partition(_NO_OTHER_CREDENTIAL)
-        if not alone or "\n" in credential or not last.startswith(_ROUTE_ALONE):
-            return _head(_headers(lines))
-        if "?" in first or len(lines) - len(credential) > _MOST_HEAD_CHARS:
-            return _head(_headers(lines))
-        key = first, described, last
-        known = self._known.get(key)
-        if known is None:
-            if len(self._known) >= _MOST_HEADS:
-                self._known.clear()
-            known = self._known[key] = _head(_headers("\n".join(key)))
+    def known(self, data: bytes | memoryview) -> tuple[RequestHead, bytes | memoryview] | None:
+        """Head and body of a message, if its head has been read before."""
+        if (found := body_in_front(data)) is None:
+            return None
+        body, after = found
+        front, credential, back = _around_credential(bytes(after))
+        known = self._known.get((front, len(credential), back))
+        if known is None or b"\n" in credential:
+            return None
         headers = {**known.headers}  # What is kept is no caller's to change.
-        if credential[-1:] > " ":
-            headers[_AUTHORIZATION] = credential
-        return RequestHead(known.dialect, headers, known.api, known.asked)
+        if credential[-1:] > b" ":
+            try:
+                headers[_AUTHORIZATION] = credential.decode()
+            except UnicodeDecodeError:
+                return None
+        return RequestHead(known.dialect, headers, known.api, known.asked), body
+
+    def read(self, request: pb.ProcessingRequest, data: bytes | memoryview) -> RequestHead:
+        """The head of this request, which is in `data`."""
+        lines: str = request.attributes[_ATTRIBUTES].fields[HEAD_ATTRIBUTE].string_value
+        head = _head(_headers(lines))
+        if f"{_NO_TRACE_NOR_SESSION}{_ROUTE_ALONE}" in lines and "?" not in head.headers.get(_PATH, ""):
+            self._keep(head, lines.encode(), data)
+        return head
+
+    def _keep(self, head: RequestHead, lines: bytes, data: bytes | memoryview) -> None:
+        if (found := body_in_front(data)) is None:
+            return
+        after = bytes(found[1])
+        front, credential, back = _around_credential(after)
+        first, of_lines, last = _around_credential(lines)
+        # Only one that lies in these lines, and whole, says nothing about the rest of the message.
+        if not last or of_lines != credential or not (front.endswith(first) and back.startswith(last)):
+            return
+        if b"\n" in credential or _CREDENTIAL in back or len(front) + len(back) > _MOST_HEAD_BYTES:
+            return
+        if pb.ProcessingRequest.FromString(after).WhichOneof("request") is not None:
+            return  # another body counts
+        if len(self._known) >= _MOST_HEADS:
+            self._known.clear()
+        headers = {name: value for name, value in head.headers.items() if name != _AUTHORIZATION}
+        self._known[front, len(credential), back] = RequestHead(head.dialect, headers, head.api, head.asked)
+
+
+def _around_credential(text: bytes) -> tuple[bytes, bytes, bytes]:
+    """What stands before the credential, the credential, and what stands after it: empty if there are others."""
+    front, _, rest = text.partition(_CREDENTIAL)
+    credential, _, back = rest.partition(_NO_OTHER_CREDENTIAL)
+    return front, credential, back
 
 
 def _headers(lines: str) -> dict[str, str]:

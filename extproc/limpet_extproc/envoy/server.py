@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Collection
 from typing import Final, Protocol
 
-from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 from google.protobuf.message import DecodeError
 
 from limpet_extproc.contract.envoy import DEBUG_KEPT
@@ -89,13 +88,18 @@ class ExtProc:
     async def one(self, data: bytes | memoryview) -> bytes:
         """One request: its body in, the answer out."""
         began = time.perf_counter()
-        try:
-            request, body = parsed(data)
-        except DecodeError:
-            # As an error it would count against this worker, and Envoy leaves out one that fails a few times in a row.
-            rest, _ = body_apart(data)
-            return self._refuse_header(not_utf8(rest), spoken(path_of(rest)).dialect)
-        answer = await self._answer(request, body, None)
+        if (known := self._heads.known(data)) is not None:
+            head, body = known
+            answer = await self._answer(body, lambda: head)
+        else:
+            try:
+                request, body = parsed(data)
+            except DecodeError:
+                # As an error it would count against this worker, and Envoy leaves out one that fails a few times.
+                rest, _ = body_apart(data)
+                return self._refuse_header(not_utf8(rest), spoken(path_of(rest)).dialect)
+            of_headers = request.HasField("request_headers")
+            answer = await self._answer(body, lambda: self._heads.read(request, data), of_headers=of_headers)
         self._metrics.added_s.append(time.perf_counter() - began)
         return answer
 
@@ -120,26 +124,34 @@ class ExtProc:
                 if not needs_no_body:
                     await stream.write(CONTINUE_HEADERS)
                     return
-            answer = await self._answer(request, body, head, names)
+            by_header = head is not None
+            answer = await self._answer(
+                body,
+                lambda: head or self._heads.read(request, data),  # noqa: B023 (called before the next message)
+                names,
+                of_headers=request.HasField("request_headers"),
+                by_header=by_header,
+            )
             self._metrics.added_s.append(time.perf_counter() - began)
             await stream.write(answer)
             return
 
     async def _answer(
         self,
-        request: pb.ProcessingRequest,
         body: bytes | memoryview,
-        head: RequestHead | None,
+        read_head: Callable[[], RequestHead],
         names: ClusterNames | None = None,
+        *,
+        of_headers: bool = False,
+        by_header: bool = False,
     ) -> bytes:
-        of_headers = request.HasField("request_headers")
+        """`by_header`: the first provider is named in a header, as in Header mode."""
         go_on = CONTINUE_HEADERS if of_headers else CONTINUE_BODY
         if not self._ready():
             return go_on
-        by_header = head is not None
         routing: Routing | Refusal | ExplainedAlone
         try:
-            head = head or self._heads.read(request)
+            head = read_head()
             if head.asked.path.startswith(_MODELS):
                 return self._admitted(head)
             if DEBUG_KEPT in head.headers and self._debugging is not None:

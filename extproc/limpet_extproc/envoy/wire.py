@@ -87,10 +87,10 @@ def _fields(view: memoryview) -> Iterator[tuple[int, memoryview, memoryview | No
 
 
 def _number(varint: bytes) -> int:
-    value = 0
-    for byte in reversed(varint):
-        value = value << 7 | byte & 0x7F
-    return value
+    """Of at most five bytes: the seven lower bits of each, the first one's being the lowest."""
+    bits = int.from_bytes(varint, "little")
+    low = bits & 0x7F | (bits & 0x7F00) >> 1 | (bits & 0x7F0000) >> 2
+    return low | (bits & 0x7F000000) >> 3 | (bits & 0x7F00000000) >> 4
 
 
 def _varint(view: memoryview, at: int) -> tuple[int, int]:
