@@ -65,10 +65,21 @@ class _AnyCall(Generic[_How]):
             payload = memoryview(b"".join((*self._pending, payload)))
             self._pending = []
         self._missing = 0
-        while len(payload) >= _PREFIX and (end := self._end_of_message(payload)):
+        while len(payload) >= _PREFIX:
+            compressed, length = _unpack_prefix(payload)
+            if compressed:
+                self.fail(UNIMPLEMENTED, "a compressed message")
+                return
+            if length > self._max_bytes:
+                self.fail(RESOURCE_EXHAUSTED, "a message too large")
+                return
+            end = _PREFIX + length
             if end > len(payload):
                 self._missing = end - len(payload)
                 break
+            if end == len(payload):
+                self._message(payload[_PREFIX:])
+                return
             self._message(payload[_PREFIX:end])
             payload = payload[end:]
         if payload:
@@ -92,17 +103,6 @@ class _AnyCall(Generic[_How]):
         """End it with an error of the client's."""
         self._end_with(status, why)
         self.cancel()
-
-    def _end_of_message(self, data: memoryview) -> int:
-        """Where the message that begins here ends; 0 if it is not allowed, and the call has failed."""
-        compressed, length = _unpack_prefix(data)
-        if compressed:
-            self.fail(UNIMPLEMENTED, "a compressed message")
-            return 0
-        if length > self._max_bytes:
-            self.fail(RESOURCE_EXHAUSTED, "a message too large")
-            return 0
-        return _PREFIX + int(length)
 
     def _message(self, message: memoryview) -> None:
         raise NotImplementedError

@@ -70,15 +70,17 @@ class Sending:
     def send(self, stream: Windowed, head: bytes, data: bytes, trailers: bytes | None) -> None:
         """Send a header block, data and, if the answer ends here, the block of its trailers; each may be empty."""
         number, length = stream.number, len(data)
-        frames = (_head(len(head), HEADERS, END_HEADERS, number), head) if head else ()
-        end = () if trailers is None else (_head(len(trailers), HEADERS, _LAST, number), trailers)
-        if length <= min(h2.FRAME_BYTES, self._window, stream.window) and number not in self.unsent:
-            self._window -= length
-            stream.window -= length
+        frames = [_head(len(head), HEADERS, END_HEADERS, number), head] if head else []
+        if length <= h2.FRAME_BYTES and length <= self._window and length <= stream.window and number not in self.unsent:
             if data:
-                frames = (*frames, _head(length, DATA, 0, number), data)
-            self._write_all(frames + end)
+                self._window -= length
+                stream.window -= length
+                frames += (_head(length, DATA, 0, number), data)
+            if trailers is not None:
+                frames += (_head(len(trailers), HEADERS, _LAST, number), trailers)
+            self._write_all(frames)
             return
+        end = () if trailers is None else (_head(len(trailers), HEADERS, _LAST, number), trailers)
         if number not in self.unsent:
             self.unsent[number] = _Unsent(stream, deque())
         self.unsent[number].parts.append((memoryview(data), b"".join(end)))
