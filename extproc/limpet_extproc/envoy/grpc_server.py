@@ -252,6 +252,7 @@ class Server:
             await asyncio.sleep(grace)
         for connection in tuple(self._connections):
             connection.close()
+        await asyncio.sleep(0)  # for what is cancelled to end
 
     def _closed(self) -> None:
         if not self._connections:

@@ -71,7 +71,12 @@ class Sending:
         """Send a header block, data and, if the answer ends here, the block of its trailers; each may be empty."""
         number, length = stream.number, len(data)
         frames = [_head(len(head), HEADERS, END_HEADERS, number), head] if head else []
-        if length <= h2.FRAME_BYTES and length <= self._window and length <= stream.window and number not in self.unsent:
+        if (
+            length <= h2.FRAME_BYTES
+            and length <= self._window
+            and length <= stream.window
+            and number not in self.unsent
+        ):
             if data:
                 self._window -= length
                 stream.window -= length

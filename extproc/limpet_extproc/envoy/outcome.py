@@ -8,6 +8,7 @@ the first attempt has an entry while its answer still comes, so that a long one 
 import logging
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final, Protocol
 
 from envoy.service.accesslog.v3 import als_pb2
@@ -23,6 +24,7 @@ from limpet_extproc.envoy import log_entry, trail
 from limpet_extproc.envoy.activity_entry import EndedRequest
 from limpet_extproc.envoy.cluster_names import ClusterNames
 from limpet_extproc.envoy.decision_line import RequestSummary
+from limpet_extproc.envoy.in_turns import in_turns
 from limpet_extproc.envoy.limited_requests import LimitedRequests, RequestName, name_of
 from limpet_extproc.envoy.log_entry import Common, Entry, EntryTimes
 from limpet_extproc.envoy.remembering import Remembering
@@ -50,6 +52,9 @@ METHOD: Final = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs"
 
 _MAX_UNDER_WAY: Final = 10_000
 """Requests under way with failures that are counted already; beyond it one may count twice."""
+
+_IN_A_ROW: Final = 2
+"""Entries after which requests that have come meanwhile are decided first. Those of 20 ms come at once."""
 
 _CONVERSATION_BYTES: Final = 4
 """Of a record's key: enough to tell the few conversations of a run of failures apart."""
@@ -161,16 +166,20 @@ class Outcomes:
                 self._metrics.access_log.taken_of_sidecar(len(entries))
             elif entries:
                 self._metrics.access_log.taken(len(entries), self._delay_s(entries[0].common_properties))
-            for entry in entries:
-                try:
-                    if names is not None:
-                        _with_our_name(entry, names)
-                    self._learn_from(entry, read=names is None or names.reads_answers)
-                except Exception:
-                    _log.exception("an access log entry could not be used; please report this")
-                    self._metrics.failures.inc()
-            self._spending.settle()
+            try:
+                await in_turns(entries, partial(self._take, names), _IN_A_ROW)
+            finally:
+                self._spending.settle()
         return b""
+
+    def _take(self, names: ClusterNames | None, entry: Entry) -> None:
+        try:
+            if names is not None:
+                _with_our_name(entry, names)
+            self._learn_from(entry, read=names is None or names.reads_answers)
+        except Exception:
+            _log.exception("an access log entry could not be used; please report this")
+            self._metrics.failures.inc()
 
     def _delay_s(self, oldest: Common) -> float | None:
         """How long ago a request ended; None if that is not known."""
