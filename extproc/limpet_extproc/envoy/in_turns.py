@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
-_Part = TypeVar("_Part")
+_Batched = TypeVar("_Batched")
 
 
 async def in_turns(
-    parts: Iterable[_Part],
-    do: Callable[[_Part], None],
+    parts: Iterable[_Batched],
+    do: Callable[[_Batched], None],
     in_a_row: int,
     pause: Callable[[], Awaitable[object]] = lambda: asyncio.sleep(0),
 ) -> None:
