@@ -146,7 +146,8 @@ class UnaryCall(_AnyCall[Unary]):
         try:
             awaited = handling.send(None)
         except StopIteration as done:
-            self._send(done.value, _ENDED)
+            answer: bytes = done.value
+            self._stream.send(_OK, _pack_prefix(0, len(answer)) + answer, _ENDED)
         except asyncio.CancelledError:
             self._end_with(CANCELLED, "cancelled")
         except Exception:

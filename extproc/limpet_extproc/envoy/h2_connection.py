@@ -147,8 +147,7 @@ class Connection(asyncio.Protocol):
             self._preface_read = True
         elif self._partial:
             at = self._complete(data)
-        if at < len(data):
-            at = self._frames(data, at)
+        if at < len(data) and (at := self._frames(data, at)) < len(data):
             self._partial += data[at:]
 
     def _complete(self, data: bytes) -> int:
@@ -330,8 +329,10 @@ class Connection(asyncio.Protocol):
             raise H2ConnectionError(h2.PROTOCOL_ERROR, "a stream that has not begun")
 
     def _rst_stream(self, _: int, number: int, payload: bytes) -> None:
-        h2.number(payload)
-        self._check_opened(number)
+        if len(payload) != h2.NUMBER_BYTES:
+            raise H2ConnectionError(h2.FRAME_SIZE_ERROR, "a reset of another length than 4 bytes")
+        if number > self._last_stream or not number % 2:
+            self._check_opened(number)
         self._closed.pop(number, None)
         if (stream := self._streams.pop(number, None)) is not None:
             stream.cancel()

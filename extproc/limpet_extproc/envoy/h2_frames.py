@@ -14,6 +14,8 @@ MAX_RECEIVED_BYTES: Final = 262_144
 """The largest payload that a frame of the client may have."""
 HEADER_BLOCK_BYTES: Final = 65_536
 """The largest header block of one request, over all its frames."""
+NUMBER_BYTES: Final = 4
+"""The payload of frames that hold one number."""
 MAX_WINDOW: Final = (1 << 31) - 1
 DEFAULT_WINDOW: Final = 65_535
 
@@ -99,7 +101,7 @@ def _checked(key: int, value: int) -> tuple[int, int]:
 
 def number(payload: bytes) -> int:
     """The payload of frames that hold one 31-bit number. Raises H2ConnectionError."""
-    if len(payload) != 4:
+    if len(payload) != NUMBER_BYTES:
         raise H2ConnectionError(FRAME_SIZE_ERROR, "the payload is not 4 bytes long")
     return int.from_bytes(payload, "big") & MAX_WINDOW
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from struct import Struct
 from typing import Final, NamedTuple, Protocol
 
@@ -83,22 +83,19 @@ class Sending:
                 frames += (_head(length, DATA, 0, number), data)
             if trailers is not None:
                 frames += (_head(len(trailers), HEADERS, _LAST, number), trailers)
-            self._write_all(frames)
+            if self._gathered is not None:
+                self._gathered += frames
+            else:
+                self.write(b"".join(frames))
             return
         end = () if trailers is None else (_head(len(trailers), HEADERS, _LAST, number), trailers)
         if number not in self.unsent:
             self.unsent[number] = _Unsent(stream, deque())
         self.unsent[number].parts.append((memoryview(data), b"".join(end)))
         self._unsent_bytes += length
-        self._write_all((*frames, self._sendable(number)))
+        self.write(b"".join((*frames, self._sendable(number))))
         if self._unsent_bytes > MOST_UNSENT_BYTES:
             self._transport.abort()
-
-    def _write_all(self, pieces: Sequence[bytes]) -> None:
-        if self._gathered is not None:
-            self._gathered += pieces
-        elif frames := b"".join(pieces):
-            self._transport.write(frames)
 
     def drop(self, number: int) -> None:
         """Drop what is left of this stream."""
