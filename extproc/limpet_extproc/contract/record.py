@@ -49,7 +49,7 @@ class CacheEvidence(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Of this prompt, at least that much is of this turn; estimated."""
 
 
-class TurnsBefore(msgspec.Struct, frozen=True, array_like=True):
+class TurnsBefore(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """How a conversation had gone on before a request: what other rules than ours would have found warm."""
 
     turns: int = 0
@@ -64,7 +64,7 @@ class TurnsBefore(msgspec.Struct, frozen=True, array_like=True):
     """Of this prompt: its beginning that other conversations keep warm."""
 
 
-class Record(msgspec.Struct, frozen=True, array_like=True):
+class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Travels as dynamic metadata inside Envoy only."""
 
     key: bytes

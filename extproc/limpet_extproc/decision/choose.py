@@ -4,7 +4,7 @@ Candidates are filtered, scored and picked; where a conversation is warm comes b
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -122,11 +122,11 @@ def _sticky(
         filtered = by_failure(filtered, failed)
     first, reason = warm_first(filtered, remembered, warmth, query, states, now_s, filtered.open)
     if first:
-        order = _in_order(first, filtered.open, query, filtered, states, _Draw(query.key, draws), (warmth, None))
+        order = _in_order(first, filtered.open, query, filtered, states, _Draw(query.key, draws), _Ahead(warmth))
     else:
         outlook = outlook_of(query, remembered.pace if remembered is not None else UNKNOWN_PACE, now_s)
         draw = _Draw(spread_seed(filtered.open, query), draws)
-        order = _in_order((), filtered.open, query, filtered, states, draw, (warmth, outlook))
+        order = _in_order((), filtered.open, query, filtered, states, draw, _Ahead(warmth, outlook))
     if reason == "first.scored":
         if failed and order[0] not in failed:
             reason = "sticky.left.failed"
@@ -183,7 +183,7 @@ def _bypass(steering: Steering) -> DecisionReason:
     return "bypass.sort" if steering.sort else "bypass.allow_fallbacks"
 
 
-class _Draw(NamedTuple):
+class _Draw(msgspec.Struct, frozen=True, gc=False):
     """What near-equals are drawn by."""
 
     seed: bytes
@@ -191,7 +191,7 @@ class _Draw(NamedTuple):
     """Those that may come again: none of random seeds."""
 
 
-class _Ahead(NamedTuple):
+class _Ahead(msgspec.Struct, frozen=True, gc=False):
     """What is to come."""
 
     warmth: Warmth = NO_WARMTH
@@ -209,12 +209,12 @@ def _in_order(
     filtered: Filtered,
     states: ProviderStates,
     draw: _Draw,
-    ahead: tuple[Warmth, Outlook | None] | None = None,
+    ahead: _Ahead | None = None,
 ) -> tuple[str, ...]:
     """As much of the order as is tried at most. `ahead`: None: this request alone counts, with nothing warm."""
     most = query.lane.policy.max_attempts + len(first) + len(filtered.shares)
     held_by = draw.seed if ahead is None else query.key
-    known = _NOTHING_AHEAD if ahead is None else _Ahead(*ahead)
+    known = _NOTHING_AHEAD if ahead is None else ahead
     ranked = _spread(query, candidates, filtered.shares, states, draw, held_by, known, most)
     if len(first) + len(ranked) >= most:
         return in_order(first, ranked)

@@ -26,9 +26,9 @@ def expected_usd(
     """
     lane = query.lane
     if candidates is lane.candidates and lane.plain_prices:  # nearly all requests
-        prompt, output = query.prompt_tokens, query.output_tokens
+        prompt, output, least = query.prompt_tokens, query.output_tokens, NEARLY_FREE_USD
         found = [
-            max(PER_MTOK * (prompt * price.input + output * price.output), NEARLY_FREE_USD)
+            cost if (cost := PER_MTOK * (prompt * price.input + output * price.output)) > least else least
             for price in lane.plain_prices
         ]
         if warm_tokens:

@@ -53,7 +53,9 @@ def warmth_of(query: Query, remembered: Remembered | None, heads: Heads, now_s: 
                 if found and candidate is not None and is_cached(candidate, query, prompt_tokens):
                     tokens[place.provider] = found
     own = bool(tokens)
-    head = min(remembered.pace.head_tokens, *tokens.values()) if own and remembered is not None else 0
+    head = remembered.pace.head_tokens if own and remembered is not None else 0
+    if head:
+        head = min(head, *tokens.values())
     coming = _add_heads(tokens, query, heads, prompt_tokens, scale, now_s) if heads else ()
     return Warmth(prompt_tokens, tokens, coming, changed, grown, own, head)
 

@@ -80,7 +80,7 @@ class Beginning(msgspec.Struct, frozen=True, gc=False):
         return whole.digest() == self.digest and xxh3_128_digest(view[len(view) - rest_length :]) == self.rest
 
 
-class BegunTurn(msgspec.Struct, frozen=True):
+class BegunTurn(msgspec.Struct, frozen=True, gc=False):
     """A body, and what it goes on from: a `TurnBefore`."""
 
     beginnings: "Beginnings"

@@ -109,6 +109,10 @@ class Identified(NamedTuple):
     """User, model, how it was recognised and the value by which."""
     key: bytes
     owner: Owner
+    seed: bytes
+    """See `prefix_seed`."""
+    tenant: str
+    """Whose request it was, hexadecimal; empty: the client sent no key."""
 
 
 def prefix_seed(owner: Owner, api: str, model: str) -> bytes:

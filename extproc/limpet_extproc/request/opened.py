@@ -78,10 +78,9 @@ def open_request(
         identified_by, value = identity.conversation(head.headers, request, lane.policy.identity_headers)
     else:
         identified_by, value = "", request.fingerprint
-    marked = is_marked(request.cache, body)
+    marked = request.cache is not None and is_marked(request.cache, body)
     if lane.marks and not marked and not request.has_history and isinstance(request.last_blocks, msgspec.UnsetType):
         request = msgspec.structs.replace(request, last_blocks=head.dialect.last_blocks(bytes(body)))
-    tenant = identity.tenant(head.headers, head.client)
     steering = steering_of(request.provider_object, request.allow_fallbacks, lane, snapshot.providers)
     if untranslatable is not None:
         field, why = untranslatable
@@ -91,13 +90,15 @@ def open_request(
     made_from = request.user, lane.model, identified_by, value
     identified = None if before is None else before.identified
     if identified is None or identified.made_from != made_from:
+        tenant = identity.tenant(head.headers, head.client)
         key = identity.key(secret, tenant, *made_from)
         owner = (identity.owner if head.client is None else identity.owner_by_name)(secret, tenant)
-        identified = identity.Identified(made_from, key, owner)
+        seed = identity.prefix_seed(owner, api.name, lane.model)
+        identified = identity.Identified(made_from, key, owner, seed, owner.name if tenant else "")
     owner, turns = identified.owner, api.kind == "conversation"
     chain, settings = NO_CHAIN, b""
     if turns and lane.caches and lane.policy.mode != "Off" and request.layout is not None:
-        seed = identity.prefix_seed(owner, api.name, lane.model)
+        seed = identified.seed
         attached = text_bytes != len(body)
         found = None if before is None or attached else before.hashed(read, seed, identified)
         if found is not None:
@@ -121,9 +122,8 @@ def open_request(
         settings=settings,
         chain=chain,
     )
-    tenant_name = owner.name if tenant else ""
     made_by = owner.name if turns and request.kept else ""
-    return Opened(request, query, identified_by, snapshot.providers, made_by, head, body, tenant_name)
+    return Opened(request, query, identified_by, snapshot.providers, made_by, head, body, identified.tenant)
 
 
 def last_blocks(opened: Opened) -> tuple[LastBlock, ...]:

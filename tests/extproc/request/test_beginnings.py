@@ -19,7 +19,7 @@ from limpet_extproc.request.prefix import chain_of
 from limpet_extproc.request.settings_hash import settings_of
 
 OWNER, SEED = b"owner", b"seed"
-WHOSE = Identified((None, "m", "fingerprint", b""), b"key", Owner("owner", b"secret"))
+WHOSE = Identified((None, "m", "fingerprint", b""), b"key", Owner("owner", b"secret"), b"seed", "owner")
 LONG = "It was a dark and stormy night. " * 150
 
 
