@@ -79,17 +79,11 @@ class Spender(Protocol):
     ) -> RequestBill | None:
         """One has ended at this provider, or at none (empty), after so much of an answer; its bill, if known."""
 
-    def settle(self) -> None:
-        """No more of them come at once."""
-
 
 class _NoLedger:
     """Counts nothing."""
 
     def count(self, *_told: object) -> None:
-        """See `Spender`."""
-
-    def settle(self) -> None:
         """See `Spender`."""
 
 
@@ -166,10 +160,7 @@ class Outcomes:
                 self._metrics.access_log.taken_of_sidecar(len(entries))
             elif entries:
                 self._metrics.access_log.taken(len(entries), self._delay_s(entries[0].common_properties))
-            try:
-                await in_turns(entries, partial(self._take, names), _IN_A_ROW)
-            finally:
-                self._spending.settle()
+            await in_turns(entries, partial(self._take, names), _IN_A_ROW)
         return b""
 
     def _take(self, names: ClusterNames | None, entry: Entry) -> None:

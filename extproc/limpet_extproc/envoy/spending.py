@@ -111,7 +111,7 @@ class Spending:
         """A request has ended at this provider, after so much of an answer; its bill, if it can be known.
 
         What is neither answered nor broken off by its client costs nothing. Bills are only summed up; `settle` enters
-        the sums.
+        the sums. What a client with a key has spent is told at once, as its next request may be over its limit.
         """
         if not provider or outcome not in _MAY_COST or (record is not None and record.kind in _FREE):
             return None
@@ -146,6 +146,8 @@ class Spending:
             usd = more_output_usd(lane, provider, record, usage.output, answer_bytes)
             self._client_spent(record.client, usd)
             self._enter(account, _estimate(usd))
+        if record is not None and record.client:
+            self._client_spent(record.client, found.paid_usd)
         sums = self._unsettled.get(account)
         if sums is None:
             sums = self._unsettled[account] = _Sums()
@@ -162,11 +164,12 @@ class Spending:
         return usd
 
     def settle(self) -> None:
-        """Enter what has been counted into the ledger and the metrics; to be called after a few requests."""
+        """Enter what has been counted into the ledger and the metrics.
+
+        To be called now and then, and before the ledger is read; not for each request, as with many providers nearly
+        each one has an account of its own.
+        """
         for account, sums in self._unsettled.items():
-            _, _, tenant, _, is_client = account
-            if is_client:
-                self._client_spent(tenant, sums.paid_usd)
             self._measure(account, sums)
             self._enter(account, sums.row())
         self._unsettled.clear()

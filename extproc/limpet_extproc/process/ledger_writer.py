@@ -19,11 +19,18 @@ WRITE_EVERY_S: Final = 2.0
 class LedgerWriter:
     """Between a book and where it is kept."""
 
-    def __init__(self, book: LedgerBook, store: LedgerStore | None, clock: Callable[[], float]) -> None:
-        """`store` is None where the ledger is not kept."""
-        self.book = book
+    def __init__(
+        self,
+        book: LedgerBook,
+        store: LedgerStore | None,
+        clock: Callable[[], float],
+        settle: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`store` is None where the ledger is not kept. `settle` enters into the book what is counted so far."""
+        self._book = book
         self._store = store
         self._clock = clock
+        self._settle = settle
         self._away = False
 
     async def run(self) -> Never:
@@ -34,7 +41,8 @@ class LedgerWriter:
 
     async def write(self) -> bool:
         """Write what is new; whether all is written. The log says when that begins to fail, and when it works again."""
-        rows = self.book.unwritten()
+        self._settle()
+        rows = self._book.unwritten()
         if not rows:
             return True
         try:
@@ -48,7 +56,7 @@ class LedgerWriter:
         if self._away:
             _log.info("the ledger is written again")
         self._away = False
-        self.book.written(rows, self._clock())
+        self._book.written(rows, self._clock())
         return True
 
     async def close(self) -> None:
@@ -58,7 +66,9 @@ class LedgerWriter:
             await self._store.close()
 
 
-def ledger_writer(settings: WorkerSettings, clock: Callable[[], float]) -> LedgerWriter:
+def ledger_writer(
+    settings: WorkerSettings, book: LedgerBook, clock: Callable[[], float], settle: Callable[[], None]
+) -> LedgerWriter:
     """As this worker is to keep its ledger: in a file, in the memory that all share, or not at all."""
     # No other process, nor this one after another start, may ever write under the same name.
     writer = secrets.token_hex(8)
@@ -67,7 +77,7 @@ def ledger_writer(settings: WorkerSettings, clock: Callable[[], float]) -> Ledge
         store = LedgerFile(settings.ledger_file, writer)
     elif settings.redis_url is not None:
         store = _in_redis(settings.redis_url, settings.redis_credentials, writer)
-    return LedgerWriter(LedgerBook(), store, clock)
+    return LedgerWriter(book, store, clock, settle)
 
 
 def _in_redis(url: str, credentials: Path | None, writer: str) -> LedgerStore:

@@ -27,6 +27,7 @@ from limpet_extproc.envoy.decision_line import decision_line
 from limpet_extproc.envoy.h2_frames import Request
 from limpet_extproc.envoy.limited_requests import LimitedRequests
 from limpet_extproc.envoy.spending import Spending
+from limpet_extproc.memory.ledger import LedgerBook
 from limpet_extproc.operator_link.catalog_client import StreamHooks, watch
 from limpet_extproc.operator_link.event_queue import EventQueue
 from limpet_extproc.operator_link.evidence import EvidenceReporter
@@ -99,7 +100,9 @@ class Worker:
         secret = read_memory_key(settings.memory_key_file) if settings.memory_key_file else secrets.token_bytes(32)
         self._reader = RequestReader()
         self._events = EventQueue(self.metrics.gateway_events.labels("dropped").inc)
-        self._ledger = ledger_writer(settings, clock)
+        book = LedgerBook()
+        self._spending = Spending(self._lane, book, self.metrics, clock, lambda *spent: self._spend.add(*spent))
+        self._ledger = ledger_writer(settings, book, clock, self._spending.settle)
         self._spend = ClientSpend(ledger_reader(settings), self._ledger.write, clock)
         self.routing = build(
             WorkerContext(
@@ -122,7 +125,7 @@ class Worker:
         tracker = self.routing.tracker
         self._reporter = EvidenceReporter(tracker, caches.refresh, complaints, timeouts.recent, clock)
         sender = ProbeSender(settings.socket.parent / PROBE_SOCKET)
-        probes = CountedProbes(sender.send, lambda: self._snapshot, self._ledger.book, clock)
+        probes = CountedProbes(sender.send, lambda: self._snapshot, book, clock)
         hooks = health_hooks(self.routing, self.metrics, complaints, self._known, probes.send, clock)
         self._health_link = HealthLink(settings.control_plane, settings.node, self._events, hooks, settings.tls_dir)
         self.extproc = server.ExtProc(
@@ -142,7 +145,6 @@ class Worker:
         if self._activity is not None:
             names = record_names(secrets.token_bytes(NAME_BYTES))
             notes = ActivityNotes(names, settings.node, self._lane, self._activity.add)
-        spending = Spending(self._lane, self._ledger.book, self.metrics, clock, self._spend.add)
         limited = LimitedRequests(
             lambda: self._snapshot.limited, self.routing.limit_use.apply, lambda: self._snapshot.clients.limited
         )
@@ -159,7 +161,7 @@ class Worker:
             clock,
             self._reports_usage,
             verbose,
-            spending,
+            self._spending,
             None if notes is None else notes.tell,
         )
         self._one = Unary(self.extproc.one)
@@ -326,7 +328,10 @@ class Worker:
             self._activity.providers_changed()
 
     def turn(self) -> None:
-        """Once a second: let prices follow the hour, flush metrics, say how full providers are, drop old health."""
+        """Once a second: let prices follow the hour, enter bills, flush metrics, drop old health.
+
+        And say how full providers are.
+        """
         self._turned_s = time.monotonic()
         turned = self._prices.turned(self._snapshot)
         if turned is not self._snapshot:
@@ -337,6 +342,7 @@ class Worker:
         self.metrics.show_limits(self.routing.limit_use.ratios(self._snapshot.limited))
         speeds = self.routing.tracker.take_speeds().items()
         self.metrics.speeds.show({of: (one.first_token_s, one.tokens_per_s) if one else None for of, one in speeds})
+        self._spending.settle()
         self.metrics.flush()
         self.routing.tracker.sweep()
 

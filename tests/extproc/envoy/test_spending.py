@@ -149,7 +149,7 @@ def test_a_client_has_a_row_of_its_own_where_others_share_one(make: Make) -> Non
     assert rows["robot"].paid_usd == pytest.approx(books.spent["robot"])
 
 
-def test_requests_of_one_message_are_entered_together(make: Make) -> None:
+def test_requests_that_are_settled_together_are_entered_together(make: Make) -> None:
     books = Books(make)
     for _ in range(3):
         books.count_only("ok", USAGE)
@@ -160,6 +160,19 @@ def test_requests_of_one_message_are_entered_together(make: Make) -> None:
     assert sums.paid_usd == pytest.approx(0.45)
     books.settle()
     assert books.book.unwritten() == {row: sums}
+
+
+def test_what_a_client_spends_counts_before_it_is_entered_and_once(make: Make) -> None:
+    """Its next request may be over its limit."""
+    books = Books(make)
+    books.count_only("ok", USAGE, client="ci")
+    assert not books.book.unwritten()
+    assert books.spent == {"ci": pytest.approx(0.15)}
+    books.settle()
+    assert books.spent == {"ci": pytest.approx(0.15)}
+    ((row, sums),) = books.book.unwritten().items()
+    assert row.tenant == "ci"
+    assert sums.paid_usd == pytest.approx(0.15)
 
 
 def _of_client(**fields: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from tests.extproc.hand_clock import HandClock
 from tests.extproc.memory.redis_server import RedisServer, servers
 
 from limpet_extproc.contract.ledger import HOUR_S, RowKey, RowSums
+from limpet_extproc.memory.ledger import LedgerBook
 from limpet_extproc.process.client_spend import ClientSpend, ledger_reader
 from limpet_extproc.process.ledger_writer import ledger_writer
 from limpet_extproc.process.settings import WorkerSettings
@@ -22,12 +23,13 @@ class Worker:
 
     def __init__(self, redis_url: str, clock: HandClock, directory: Path) -> None:
         settings = WorkerSettings(socket=directory / "s", control_plane="unix:x", node="n", redis_url=redis_url)
-        self.ledger = ledger_writer(settings, clock)
+        self._book = LedgerBook()
+        self.ledger = ledger_writer(settings, self._book, clock, lambda: None)
         self.spend = ClientSpend(ledger_reader(settings), self.ledger.write, clock)
 
     def bill(self, usd: float) -> None:
         """A request of the client has ended here."""
-        self.ledger.book.add(RowKey(HOUR, "traffic", "a", "m", "ci", "default"), RowSums(1, paid_usd=usd))
+        self._book.add(RowKey(HOUR, "traffic", "a", "m", "ci", "default"), RowSums(1, paid_usd=usd))
         self.spend.add("ci", usd)
 
     @property

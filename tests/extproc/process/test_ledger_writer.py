@@ -56,6 +56,16 @@ async def test_nothing_is_written_where_nothing_is_new() -> None:
     assert store.writes == 1
 
 
+async def test_what_is_counted_and_not_entered_yet_is_written_too() -> None:
+    store, book = FlakyStore(), LedgerBook()
+    counted = [RowSums(1, paid_usd=1.0), RowSums(1, paid_usd=2.0)]
+    writer = LedgerWriter(book, store, lambda: 10.0 * HOUR_S, lambda: book.add(KEY, counted.pop()))
+    await writer.write()
+    assert store.kept == {KEY: RowSums(1, paid_usd=2.0)}
+    await writer.close()
+    assert store.kept == {KEY: RowSums(2, paid_usd=3.0)}
+
+
 async def test_the_last_of_it_is_written_at_the_end() -> None:
     store, book = FlakyStore(), LedgerBook()
     book.add(KEY, RowSums(1))
