@@ -7,13 +7,13 @@ provider by price lists. Each is the same request with the same answer at prices
 from collections.abc import Sequence
 from itertools import repeat
 from math import inf
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 import msgspec
 
 from limpet_extproc.contract.prices import Price
 from limpet_extproc.contract.record import Record
-from limpet_extproc.decision.pool import Pool
+from limpet_extproc.decision.open_to import open_to
 from limpet_extproc.decision.price import PER_MTOK, price_for
 from limpet_extproc.decision.snapshot import Candidate, Lane
 from limpet_extproc.decision.spread_shares import spread_shares
@@ -87,7 +87,7 @@ def bill(lane: Lane, provider: str, record: Record, tokens: ReportedTokens) -> R
         return RequestBill(paid, uncached, paid, paid, cache_unreported=True)
     if len(lane.candidates) < 2 or not _may_choose(record):
         return RequestBill(paid, uncached, paid, paid)
-    others, prices, counts = _open_to(lane, candidate, price, record, tokens)
+    others, prices, counts = open_to(lane, candidate, price, record, tokens.prompt, tokens.output)
     common = shared_prompt(record, provider, tokens)
     prompt, output = tokens.prompt, tokens.output
     cold_usd = [PER_MTOK * (prompt * each.cache_write + output * each.output) for each in prices]
@@ -105,44 +105,6 @@ def bill(lane: Lane, provider: str, record: Record, tokens: ReportedTokens) -> R
     alive = common.turns > 0 and common.last_gap_s <= lifetime_s
     warm = common.shared_tokens if alive else common.head_tokens
     return RequestBill(paid, uncached, spread, elsewhere.usd(others[at], prices[at], cold_usd[at], warm, lifetime_s))
-
-
-_OpenTo: TypeAlias = tuple[Sequence[Candidate], Sequence[Price], Sequence[int]]
-
-
-def _open_to(lane: Lane, candidate: Candidate, price: Price, record: Record, tokens: ReportedTokens) -> _OpenTo:
-    """Who else it could have gone to, with its prices there, and how many each of them stands for; empty: one.
-
-    It went to this one for this price.
-    """
-    if (pool := lane.pools.of(lane.candidates)) is not None and not pool.is_varied:
-        return _of_kinds(pool, candidate, price, record, tokens)
-    if lane.plain_prices and not record.excluded:  # nearly all requests
-        return lane.candidates, lane.plain_prices, ()
-    others: list[Candidate] = []
-    prices: list[Price] = []
-    for each in lane.candidates:
-        if each is candidate or each.provider not in record.excluded:
-            its_price = price if each is candidate else price_for(each, tokens.prompt, record.service_tier)
-            if its_price is not None:
-                others.append(each)
-                prices.append(its_price)
-    return others, prices, ()
-
-
-def _of_kinds(pool: Pool, candidate: Candidate, price: Price, record: Record, tokens: ReportedTokens) -> _OpenTo:
-    """The same of many: one for all that cost the same, but for those of whose caches more is known."""
-    others: list[Candidate] = []
-    prices: list[Price] = []
-    counts: list[int] = []
-    for _, each, count, kind in pool.entries({candidate.provider, *record.order, *record.excluded}):
-        if kind >= 0 or each is candidate or each.provider not in record.excluded:
-            its_price = price if each is candidate else price_for(each, tokens.prompt, record.service_tier)
-            if its_price is not None:
-                others.append(each)
-                prices.append(its_price)
-                counts.append(count)
-    return others, prices, counts
 
 
 def paid_usd(price: Price, tokens: ReportedTokens) -> float:

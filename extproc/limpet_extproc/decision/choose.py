@@ -13,7 +13,7 @@ from limpet_extproc.decision.draws import NO_DRAWS, Draws
 from limpet_extproc.decision.filter import Filtered, by_demands, by_failure, by_health, without_better
 from limpet_extproc.decision.head_moving import may_move_heads, with_moved_heads
 from limpet_extproc.decision.outlook import UNKNOWN_PACE, as_remembered, outlook_of
-from limpet_extproc.decision.pick import best_first, held_back, in_order, spread
+from limpet_extproc.decision.pick import best_first, held_back, in_order, near_limit, spread
 from limpet_extproc.decision.pool import Pool
 from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.query import Query
@@ -290,6 +290,8 @@ def _of_sample(
         return None
     dearer = {*states.factors, *states.slow.get(query.lane.model, ())} if states.factors or states.slow else ()
     apart: Collection[str] = {*warmth.tokens, *dearer} if dearer else warmth.tokens
+    if warmth.tokens and (ranked := _by_price(query, pool, states, draw, warmth, apart, most)) is not None:
+        return ranked
     entries = pool.sample(apart, dearer, draw.draws.first_places(pool.lane, draw.seed))
     if entries is None:
         return None
@@ -297,6 +299,32 @@ def _of_sample(
     scores = weighted(usd, [entry.candidate for entry in entries], query.lane.model, states)
     within = query.lane.policy.spread_within_percent
     return first_drawn(pool, entries, usd, scores, within, draw.seed, apart, most, draw.draws)
+
+
+def _by_price(
+    query: Query,
+    pool: Pool,
+    states: ProviderStates,
+    draw: _Draw,
+    warmth: Warmth,
+    apart: Collection[str],
+    most: int,
+) -> list[str] | None:
+    """The same where so few are near-equals, as of one that is warm, that the cheapest of the others follow.
+
+    None: there are more of them, or that cannot be told.
+    """
+    lane = query.lane
+    cheapest = pool.cheapest(most, apart) if lane.plain_prices and query.prompt_tokens and query.output_tokens else None
+    if cheapest is None or len(cheapest) < most:
+        return None
+    candidates = [*cheapest, *[lane.by_provider[name] for name in apart if name in pool.kind_of]]
+    usd = expected_usd(candidates, query, warmth.tokens)
+    scores = weighted(usd, candidates, lane.model, states)
+    within, own = lane.policy.spread_within_percent, scores[: len(cheapest)]
+    if sorted(own)[most - 1] <= near_limit(scores, within):
+        return None  # near-equals are drawn
+    return spread(candidates, usd, scores, within, draw.seed)
 
 
 def _of_pool(query: Query, pool: Pool, states: ProviderStates, draw: _Draw, ahead: _Ahead, most: int) -> list[str]:

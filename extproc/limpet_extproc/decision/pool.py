@@ -8,9 +8,11 @@ from collections.abc import Collection, Container, Iterable, Iterator, Mapping, 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
-from msgspec.structs import replace
 from xxhash import xxh3_128_digest
 
+from limpet_extproc.decision.kinds import kind
+from limpet_extproc.decision.price_groups import PriceGroups
+from limpet_extproc.decision.undercut import MOST_UNDERCUT, undercut
 from limpet_extproc.decision.undominated import undominated
 
 if TYPE_CHECKING:
@@ -45,7 +47,9 @@ class Pool:
         "_entries",
         "_entry_of",
         "_front",
+        "_groups",
         "_names",
+        "_undercut",
         "by_weight",
         "candidates",
         "is_varied",
@@ -72,6 +76,8 @@ class Pool:
         self._but_one: dict[str, list[PoolEntry]] = {}
         self._entry_of = {each.kind: each for each in self._entries}
         self._front: frozenset[int] | None = None
+        self._groups: PriceGroups | None = None
+        self._undercut: Sequence[tuple[int, Candidate]] | None = None
         self.is_varied = len(members) > len(candidates) * lane.most_kinds
         """Whether most cost something of their own, so that there is little to save by kinds."""
         self.unknown = any(alike[0].price is None for alike in self.members.values())
@@ -153,6 +159,32 @@ class Pool:
         if self._front is None:
             self._front = undominated([(kind, alike[0]) for kind, alike in self.members.items()])
         return self._front
+
+    def cheapest(self, most: int, apart: Collection[str] = ()) -> "list[Candidate] | None":
+        """All that may be among the `most` that cost least of those that are not `apart`, by their own price lists.
+
+        Of a lane with plain prices (`Lane.plain_prices`), for a request with some tokens in its prompt and in its
+        answer of which nothing is warm there. None: it takes all of them to tell.
+        """
+        needed = most + len(apart)  # if all of these come before the others
+        if needed > MOST_UNDERCUT:
+            return None
+        if self._undercut is None:
+            self._undercut = undercut(self.candidates)
+        found = []
+        for by, each in self._undercut:
+            if by >= needed:
+                break
+            if each.provider not in apart:
+                found.append(each)
+        return found
+
+    @property
+    def groups(self) -> PriceGroups:
+        """Its candidates by what they nearly cost; only of a lane with plain prices."""
+        if self._groups is None:
+            self._groups = PriceGroups(self.candidates)
+        return self._groups
 
     def _without(self, entry: PoolEntry, less: int, apart: Collection[str]) -> PoolEntry | None:
         if not less:
@@ -246,25 +278,7 @@ class LaneTable(NamedTuple):
 
 def _table(candidates: "tuple[Candidate, ...]", most_kinds: float) -> LaneTable:
     numbers: dict[bytes, int] = {}
-    kinds = {each.provider: numbers.setdefault(_kind(each), len(numbers)) for each in candidates}
+    kinds = {each.provider: numbers.setdefault(kind(each), len(numbers)) for each in candidates}
     places = {each.provider: place for place, each in enumerate(candidates)}
     seeds = tuple([each.seed for each in candidates])
     return LaneTable(candidates, kinds, places, seeds, xxh3_128_digest(msgspec.msgpack.encode(seeds)), most_kinds)
-
-
-def _kind(candidate: "Candidate") -> bytes:
-    """The same for two candidates at which every request costs the same, and that have the same weight."""
-    common = replace(
-        candidate,
-        provider="",
-        upstream_model="",
-        seed=b"",
-        zero_retention=None,
-        trains_on_prompts=None,
-        reads_provider_object=False,
-        wait_level=0,
-        unstreamed_s=0.0,
-        limits=None,
-        takes_affinity=False,
-    )
-    return msgspec.msgpack.encode(common)

@@ -25,16 +25,18 @@ def expected_usd(
     `warm_tokens`: by provider, how much of the prompt its cache should have. What is warm makes no unknown price lower.
     """
     lane = query.lane
-    if candidates is lane.candidates and lane.plain_prices:  # nearly all requests
+    if plain := lane.plain_prices:  # nearly all requests
         prompt, output, least = query.prompt_tokens, query.output_tokens, NEARLY_FREE_USD
+        if candidates is not lane.candidates:
+            plain = tuple([each.price for each in candidates if each.price is not None])
         found = [
             cost if (cost := PER_MTOK * (prompt * price.input + output * price.output)) > least else least
-            for price in lane.plain_prices
+            for price in plain
         ]
         if warm_tokens:
             for at, candidate in enumerate(candidates):
                 if warm := warm_tokens.get(candidate.provider):
-                    found[at] = max(turn_usd(lane.plain_prices[at], prompt, warm, output), NEARLY_FREE_USD)
+                    found[at] = max(turn_usd(plain[at], prompt, warm, output), NEARLY_FREE_USD)
         return found
     prices = [request_price(candidate, query) for candidate in candidates]
 

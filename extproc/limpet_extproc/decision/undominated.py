@@ -3,8 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-import msgspec
-from msgspec.structs import replace
+from limpet_extproc.decision.kinds import kind
 
 if TYPE_CHECKING:
     from limpet_extproc.decision.snapshot import Candidate
@@ -19,19 +18,19 @@ def undominated(kinds: "Iterable[tuple[int, Candidate]]") -> frozenset[int]:
     """
     found: set[int] = set()
     alike: dict[bytes, list[tuple[_Prices, int]]] = {}
-    for kind, candidate in kinds:
+    for number, candidate in kinds:
         price = candidate.price
         if price is None or not _is_plain(candidate):
-            found.add(kind)
+            found.add(number)
             continue
         prices = price.input, price.cache_write, price.cache_read, price.output
-        alike.setdefault(_cache_of(candidate), []).append((prices, kind))
+        alike.setdefault(kind(candidate, price=None, weight=0, drain=False), []).append((prices, number))
     for each in alike.values():
         front: list[_Prices] = []
-        for prices, kind in sorted(each):  # who undercuts another comes before it
+        for prices, number in sorted(each):  # who undercuts another comes before it
             if not any(_undercuts(other, prices) for other in front):
                 front.append(prices)
-                found.add(kind)
+                found.add(number)
     return frozenset(found)
 
 
@@ -45,23 +44,3 @@ def _is_plain(candidate: "Candidate") -> bool:
     price = candidate.price
     varies = candidate.tiers or candidate.service_tiers or candidate.next_price is not None or adds_marks
     return not varies and price is not None and price.cache_write_long is None
-
-
-def _cache_of(candidate: "Candidate") -> bytes:
-    same = replace(
-        candidate,
-        provider="",
-        upstream_model="",
-        seed=b"",
-        price=None,
-        weight=0,
-        drain=False,
-        zero_retention=None,
-        trains_on_prompts=None,
-        reads_provider_object=False,
-        wait_level=0,
-        unstreamed_s=0.0,
-        limits=None,
-        takes_affinity=False,
-    )
-    return msgspec.msgpack.encode(same)

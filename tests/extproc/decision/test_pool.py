@@ -4,6 +4,7 @@ import gc
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,6 +27,8 @@ from limpet_extproc.memory import ConversationPace, LastFailure, Remembered, War
 from limpet_extproc.memory.heads import Heads, WarmHead
 
 NOW = 10_000.0
+_NEARLY = 3e-4
+"""By which what spreading costs may differ that is reckoned with providers of nearly the same price as one."""
 HEAD = b"12345678"
 USUAL = Price(1.0, 4.0, 0.1, 1.0)
 
@@ -37,6 +40,7 @@ _PRICES: tuple[Price | None, ...] = (
     Price(0.8, 6.0, 0.4, 0.8),
     None,
 )
+_PLAIN = st.sampled_from([each for each in _PRICES if each is not None and each.cache_write == each.input])
 _PROVIDERS = st.fixed_dictionaries(
     {
         "price": st.sampled_from(_PRICES),
@@ -73,8 +77,10 @@ def by_sample(lane: Lane) -> Lane:
 
 @st.composite
 def provider_fields(draw: st.DrawFn) -> list[dict[str, Any]]:
-    """Many providers of a few kinds, or at prices of their own."""
+    """Many providers of a few kinds, or at prices of their own; of half of them all have plain prices."""
     kinds = draw(st.lists(_PROVIDERS, min_size=1, max_size=6))
+    if draw(st.booleans()):
+        kinds = [{**each, "price": draw(_PLAIN)} for each in kinds]
     number = draw(st.sampled_from((2, 5, 12, 40, 90)))
     picked = draw(st.randoms(use_true_random=False))
     found = [picked.choice(kinds) for _ in range(number)]
@@ -200,7 +206,9 @@ def test_draws_outlive_prices_and_keep_no_catalog(make: Make) -> None:
 def test_a_bill_is_the_same(
     make: Make, data: st.DataObject, fields: list[dict[str, Any]], cached: int | None, excluded: bool, reason: str
 ) -> None:
-    lane = make.lane(*(make.provider(f"p{at}", **each) for at, each in enumerate(fields)))
+    within = data.draw(st.sampled_from((0.0, 25.0, 200.0)))
+    providers = (make.provider(f"p{at}", **each) for at, each in enumerate(fields))
+    lane = make.lane(*providers, spread_within_percent=within)
     order = tuple(data.draw(names_of(len(fields)).filter(bool)))
     record = Record(
         key=b"k",
@@ -227,6 +235,10 @@ def test_a_bill_is_the_same(
     assert found.uncached_usd == plain.uncached_usd
     assert found.cheapest_usd == plain.cheapest_usd
     assert found.spread_usd == pytest.approx(plain.spread_usd)
+    sampled = bill(by_sample(lane), order[0], record, usage)
+    assert sampled is not None
+    assert msgspec.structs.replace(sampled, spread_usd=plain.spread_usd) == plain
+    assert sampled.spread_usd == pytest.approx(plain.spread_usd, rel=_NEARLY)
 
 
 def test_pools_are_kept_while_somebody_is_out(make: Make) -> None:

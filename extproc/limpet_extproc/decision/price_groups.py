@@ -1,0 +1,108 @@
+"""Many candidates whose prices hardly differ, as one: for sums over all of them, to which each adds little. Pure."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from math import fsum, inf
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from msgspec.structs import replace
+
+from limpet_extproc.contract.prices import Price
+from limpet_extproc.decision.kinds import kind
+
+if TYPE_CHECKING:
+    from limpet_extproc.decision.snapshot import Candidate
+
+WIDTH: Final = 0.02
+"""By this part of the lowest the prices of a group differ at most. What spreading costs, reckoned with the mean for all
+of them, is off by about the square of that: a few ten thousandths."""
+
+
+class PriceGroup(NamedTuple):
+    """Candidates with about the same prices, and with the same cache and weight."""
+
+    members: "tuple[Candidate, ...]"
+    mean: "Candidate"
+    """One at the mean of their prices; it has no name."""
+    least: Price
+    """Each of their prices at the lowest."""
+    most: Price
+    """At the highest."""
+
+
+class PriceGroups:
+    """All that have a price. Only for prices that are the same for all requests."""
+
+    __slots__ = ("_all", "_at")
+
+    def __init__(self, candidates: "Iterable[Candidate]") -> None:
+        alike: dict[bytes, list[Candidate]] = {}
+        for each in candidates:
+            if each.price is not None:
+                alike.setdefault(kind(each, price=None, next_price=None), []).append(each)
+        self._all = [_group(members) for some in alike.values() for members in _narrow(some)]
+        self._at = {each.provider: (at, each.price) for at, group in enumerate(self._all) for each in group.members}
+
+    def without(self, apart: Iterable[str]) -> "list[tuple[PriceGroup, Candidate, int]]":
+        """Each with the mean and the number of its members that are not `apart`; none of which all are."""
+        gone: dict[int, list[Price]] = {}
+        for name in apart:
+            at, price = self._at.get(name, (-1, None))
+            if price is not None:
+                gone.setdefault(at, []).append(price)
+        found = []
+        for at, group in enumerate(self._all):
+            less = gone.get(at)
+            if less is None:
+                found.append((group, group.mean, len(group.members)))
+            elif len(less) < len(group.members):
+                found.append((group, _mean_without(group, less), len(group.members) - len(less)))
+        return found
+
+
+def _narrow(candidates: "Sequence[Candidate]") -> "Iterator[Sequence[Candidate]]":
+    """Halved at the middle of the price that differs most, until all differ little."""
+    prices = [_prices(each) for each in candidates]
+    spans = [_span(column) for column in zip(*prices, strict=True)]
+    widest = max(spans)
+    if widest <= WIDTH:
+        yield candidates
+        return
+    at = spans.index(widest)
+    column = [each[at] for each in prices]
+    middle = (min(column) + max(column)) / 2
+    yield from _narrow([each for each, price in zip(candidates, column, strict=True) if price <= middle])
+    yield from _narrow([each for each, price in zip(candidates, column, strict=True) if price > middle])
+
+
+def _span(column: Sequence[float]) -> float:
+    least, most = min(column), max(column)
+    if least == most:
+        return 0.0
+    return (most - least) / least if least else inf
+
+
+def _prices(candidate: "Candidate") -> tuple[float, float, float, float]:
+    return (0.0, 0.0, 0.0, 0.0) if candidate.price is None else _four(candidate.price)
+
+
+def _four(price: Price) -> tuple[float, float, float, float]:
+    return price.input, price.output, price.cache_read, price.cache_write
+
+
+def _group(members: "Sequence[Candidate]") -> PriceGroup:
+    columns = list(zip(*map(_prices, members), strict=True))
+    mean = replace(members[0], provider="", seed=b"", price=Price(*[_mean(each) for each in columns]))
+    least, most = Price(*[min(each) for each in columns]), Price(*[max(each) for each in columns])
+    return PriceGroup(tuple(members), mean, least, most)
+
+
+def _mean(column: Sequence[float]) -> float:
+    return column[0] if min(column) == max(column) else fsum(column) / len(column)
+
+
+def _mean_without(group: PriceGroup, gone: Sequence[Price]) -> "Candidate":
+    number, left = len(group.members), len(group.members) - len(gone)
+    columns = zip(_prices(group.mean), _four(group.least), _four(group.most), *map(_four, gone), strict=True)
+    # What rounding leaves outside of all prices might not be a near-equal where all of them are.
+    prices = [min(max((number * mean - sum(each)) / left, least), most) for mean, least, most, *each in columns]
+    return replace(group.mean, price=Price(*prices))
