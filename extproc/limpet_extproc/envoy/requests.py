@@ -41,10 +41,17 @@ _MOST_HEAD_BYTES: Final = 3 << 10
 """Of what stands behind a body, without its credential, if it is kept; most have a quarter of that."""
 
 
-def parsed(data: bytes | memoryview) -> tuple[pb.ProcessingRequest, bytes | memoryview]:
-    """The message and the body in it. Raises DecodeError if a header that is read here is not UTF-8."""
-    if len(data) > _COPIED_BYTES and (found := body_in_front(data)) is not None:
-        body, after = found
+def parsed(
+    data: bytes | memoryview, apart: tuple[memoryview, memoryview] | None = None
+) -> tuple[pb.ProcessingRequest, bytes | memoryview]:
+    """The message and the body in it. `apart`: see `body_in_front`, where that has been found out already.
+
+    Raises DecodeError if a header that is read here is not UTF-8.
+    """
+    if apart is None and len(data) > _COPIED_BYTES:
+        apart = body_in_front(data)
+    if apart is not None:
+        body, after = apart
         request = pb.ProcessingRequest.FromString(bytes(after))
         if request.WhichOneof("request") is None:
             return request, body
@@ -67,11 +74,8 @@ class HeadReader:
         self._known: dict[tuple[bytes, int, bytes], RequestHead] = {}
         """By what stands before the credential, its length, and what stands after it."""
 
-    def known(self, data: bytes | memoryview) -> tuple[RequestHead, bytes | memoryview] | None:
-        """Head and body of a message, if its head has been read before."""
-        if (found := body_in_front(data)) is None:
-            return None
-        body, after = found
+    def known(self, after: bytes | memoryview) -> RequestHead | None:
+        """The head in what follows the body of a message (`body_in_front`), if it has been read before."""
         front, credential, back = _around_credential(bytes(after))
         known = self._known.get((front, len(credential), back))
         if known is None or b"\n" in credential:
@@ -82,20 +86,17 @@ class HeadReader:
                 headers[_AUTHORIZATION] = credential.decode()
             except UnicodeDecodeError:
                 return None
-        return RequestHead(known.dialect, headers, known.api, known.asked), body
+        return RequestHead(known.dialect, headers, known.api, known.asked)
 
-    def read(self, request: pb.ProcessingRequest, data: bytes | memoryview) -> RequestHead:
-        """The head of this request, which is in `data`."""
+    def read(self, request: pb.ProcessingRequest, after: bytes | memoryview = b"") -> RequestHead:
+        """The head of this request. `after`: what follows its body, by which it may be known later."""
         lines: str = request.attributes[_ATTRIBUTES].fields[HEAD_ATTRIBUTE].string_value
         head = _head(_headers(lines))
         if f"{_NO_TRACE_NOR_SESSION}{_ROUTE_ALONE}" in lines and "?" not in head.headers.get(_PATH, ""):
-            self._keep(head, lines.encode(), data)
+            self._keep(head, lines.encode(), bytes(after))
         return head
 
-    def _keep(self, head: RequestHead, lines: bytes, data: bytes | memoryview) -> None:
-        if (found := body_in_front(data)) is None:
-            return
-        after = bytes(found[1])
+    def _keep(self, head: RequestHead, lines: bytes, after: bytes) -> None:
         front, credential, back = _around_credential(after)
         first, of_lines, last = _around_credential(lines)
         # Only one that lies in these lines, and whole, says nothing about the rest of the message.

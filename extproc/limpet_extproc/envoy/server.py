@@ -32,7 +32,7 @@ from limpet_extproc.envoy.responses import (
     answered,
     refused,
 )
-from limpet_extproc.envoy.wire import body_apart, not_utf8, path_of
+from limpet_extproc.envoy.wire import body_apart, body_in_front, not_utf8, path_of
 from limpet_extproc.request.clients import client_of
 from limpet_extproc.request.debugging import Debugging, ExplainedAlone
 from limpet_extproc.request.parsing import RequestHead
@@ -88,18 +88,19 @@ class ExtProc:
     async def one(self, data: bytes | memoryview) -> bytes:
         """One request: its body in, the answer out."""
         began = time.perf_counter()
-        if (known := self._heads.known(data)) is not None:
-            head, body = known
-            answer = await self._answer(body, lambda: head)
+        apart = body_in_front(data)
+        if apart is not None and (known := self._heads.known(apart[1])) is not None:
+            answer = await self._answer(apart[0], lambda: known)
         else:
             try:
-                request, body = parsed(data)
+                request, body = parsed(data, apart)
             except DecodeError:
                 # As an error it would count against this worker, and Envoy leaves out one that fails a few times.
                 rest, _ = body_apart(data)
                 return self._refuse_header(not_utf8(rest), spoken(path_of(rest)).dialect)
             of_headers = request.HasField("request_headers")
-            answer = await self._answer(body, lambda: self._heads.read(request, data), of_headers=of_headers)
+            after = b"" if apart is None else apart[1]
+            answer = await self._answer(body, lambda: self._heads.read(request, after), of_headers=of_headers)
         self._metrics.added_s.append(time.perf_counter() - began)
         return answer
 
@@ -127,7 +128,7 @@ class ExtProc:
             by_header = head is not None
             answer = await self._answer(
                 body,
-                lambda: head or self._heads.read(request, data),  # noqa: B023 (called before the next message)
+                lambda: head or self._heads.read(request),  # noqa: B023 (called before the next message)
                 names,
                 of_headers=request.HasField("request_headers"),
                 by_header=by_header,

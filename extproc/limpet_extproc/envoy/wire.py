@@ -12,9 +12,7 @@ _REQUEST_BODY: Final = 4
 _BODY: Final = 1
 """HttpBody.body"""
 _LENGTH_DELIMITED: Final = 2
-_BODY_IN_FRONT: Final = re.compile(
-    rb"\x22(?P<outer>[\x80-\xff]{0,4}[\0-\x7f])(?P<inner>\x0a(?P<body>[\x80-\xff]{0,4}[\0-\x7f]))"
-)
+_BODY_IN_FRONT: Final = re.compile(rb"\x22(?P<outer>[\x80-\xff]{0,4}[\0-\x7f])\x0a(?P<body>[\x80-\xff]{0,4}[\0-\x7f])")
 """Field 4, a length, field 1 of what is in it, and another length."""
 _ENDS: Final = (b"", b"\x10\x01")
 """What stands behind a body in its field: nothing, or that it is the last."""
@@ -41,8 +39,9 @@ def body_in_front(message: bytes | memoryview) -> tuple[memoryview, memoryview] 
     begin = _BODY_IN_FRONT.match(message)
     if begin is None:
         return None
+    outer, body = begin.group("outer", "body")
     view, start = memoryview(message), begin.end()
-    end, stop = start + _number(begin["body"]), begin.start("inner") + _number(begin["outer"])
+    end, stop = start + _number(body), start - len(body) - 1 + _number(outer)
     if not end <= stop <= len(view) or bytes(view[end:stop]) not in _ENDS:
         return None
     return view[start:end], view[stop:]
@@ -87,10 +86,10 @@ def _fields(view: memoryview) -> Iterator[tuple[int, memoryview, memoryview | No
 
 
 def _number(varint: bytes) -> int:
-    """Of at most five bytes: the seven lower bits of each, the first one's being the lowest."""
-    bits = int.from_bytes(varint, "little")
-    low = bits & 0x7F | (bits & 0x7F00) >> 1 | (bits & 0x7F0000) >> 2
-    return low | (bits & 0x7F000000) >> 3 | (bits & 0x7F00000000) >> 4
+    value = 0
+    for byte in reversed(varint):
+        value = value << 7 | byte & 0x7F
+    return value
 
 
 def _varint(view: memoryview, at: int) -> tuple[int, int]:
