@@ -36,14 +36,16 @@ SYSTEM: Final = "envoy-gateway-system"
 CLASS: Final = "eg"
 """The GatewayClass that its documents call so."""
 
+CONTROLLER: Final = "gateway.envoyproxy.io/gatewayclass-controller"
+"""Its name in the status of objects."""
+
 _NAME: Final = "envoy-gateway"
 _IMAGE: Final = "gateway-dev"
 """What a program that was built without a version takes for its own image; its Envoys have a container of it, too."""
-_CONTROLLER: Final = "gateway.envoyproxy.io/gatewayclass-controller"
 _CONFIG: Final = {
     "apiVersion": "gateway.envoyproxy.io/v1alpha1",
     "kind": "EnvoyGateway",
-    "gateway": {"controllerName": _CONTROLLER},
+    "gateway": {"controllerName": CONTROLLER},
     "provider": {
         "type": "Kubernetes",
         "kubernetes": {
@@ -158,7 +160,10 @@ class EnvoyGateway:
         )
 
     async def accepted(self, *objects: Json) -> None:
-        """Return when the controller says of each that it takes it. AssertionError with its words if it never does."""
+        """Return when the controller says of each that it takes it. AssertionError with its words if it never does.
+
+        What another controller in the same cluster says of an object, such as Istio's, does not count.
+        """
         said: dict[str, Any] = {}
 
         async def all_accepted() -> bool:
@@ -179,7 +184,8 @@ class EnvoyGateway:
 def _conditions(found: Json) -> list[Json]:
     """Whether an object is taken and what it refers to is found, wherever its kind has that in its status."""
     status = found.get("status") or {}
-    holders = [status, *status.get("parents", ()), *status.get("ancestors", ())]
+    told = [*status.get("parents", ()), *status.get("ancestors", ())]
+    holders = [status, *(each for each in told if each.get("controllerName", CONTROLLER) == CONTROLLER)]
     wanted = ("Accepted", "ResolvedRefs")
     return [each for holder in holders for each in holder.get("conditions", ()) if each["type"] in wanted]
 
@@ -251,7 +257,7 @@ def _objects() -> list[Json]:
             "apiVersion": "gateway.networking.k8s.io/v1",
             "kind": "GatewayClass",
             "metadata": {"name": CLASS},
-            "spec": {"controllerName": _CONTROLLER},
+            "spec": {"controllerName": CONTROLLER},
         },
     ]
 

@@ -25,6 +25,7 @@ def example(name: str, namespace: str, host: str) -> list[dict[str, Any]]:
     text = (EXAMPLES / name).read_text()
     for before, after in (
         (", namespace: limpet}", f", namespace: {namespace}}}"),
+        (", namespace: limpet,", f", namespace: {namespace},"),
         (".limpet.svc", f".{namespace}.svc"),
         (f"hostnames: [{_HOST}]", f"hostnames: [{host}]"),
     ):

@@ -1,5 +1,6 @@
 """Envoy Gateway's own controller and Envoys, by the examples: one passes requests on, one asks the workers itself."""
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -11,11 +12,12 @@ import pytest_asyncio
 from tests.cluster.world import ADDRESS
 from tests.envoy.cast import LONG, PLAIN, headers_of, say
 from tests.mesh.behind_envoy_gateway import Behind, BehindStage, only_of
-from tests.mesh.envoy_gateway import EnvoyGateway
+from tests.mesh.envoy_gateway import CONTROLLER, EnvoyGateway
 from tests.mesh.loaded import FURTHER, answered_by, loaded
 from tests.mesh.story import TLS
 from tests.waiting import until
 
+from limpet_lab.kubernetes.istiod import Istiod
 from limpet_lab.sim.faults import Fault
 from limpet_lab.sim.sellers import Sellers
 from limpet_operator.resources.objects import Parser
@@ -226,6 +228,36 @@ async def test_the_next_turn_goes_elsewhere_when_a_provider_fails(asking: Behind
             return False
 
     await until(elsewhere, "an answer of the other")
+
+
+async def test_istio_in_the_same_cluster_leaves_the_policy_for_the_workers_alone(
+    asking: BehindStage, istiod: Istiod
+) -> None:
+    behind = asking.behind
+    (policy,) = (each for each in behind.objects if each["kind"] == "BackendTLSPolicy")
+
+    async def said() -> dict[str, str]:
+        """The reason of every controller's condition Accepted."""
+        where = ("--namespace", behind.namespace, policy["kind"], policy["metadata"]["name"])
+        found = await asyncio.to_thread(behind.envoy_gateway.server.get, *where)
+        return {
+            ancestor["controllerName"]: condition["reason"]
+            for ancestor in found["status"]["ancestors"]
+            for condition in ancestor["conditions"]
+            if condition["type"] == "Accepted"
+        }
+
+    async def both() -> bool:
+        return len(await said()) == 2
+
+    assert istiod.program.alive()
+    await until(both, "what both controllers say of the policy")
+    by = await said()
+    assert by.pop(CONTROLLER) == "Accepted"
+    assert [*by.values()] == ["IgnoredByIstio"]
+    await behind.envoy_gateway.accepted(policy)
+    await asking.bring("a")
+    assert (await asking.ask(_OPENER, model=PLAIN)).decision == "first.scored"
 
 
 async def test_without_a_worker_the_gateway_serves_until_there_is_one(asking: BehindStage) -> None:
