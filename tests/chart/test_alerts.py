@@ -122,6 +122,12 @@ CASES: Final = [
         20,
         [AI],
     ),
+    Case(
+        "LimpetWorkersUndecided",
+        {REQUESTS % ("none", "refused.unchecked", "refused"): "0+1x30", REQUESTS % ("a", "sticky.hit", "ok"): "0+9x30"},
+        20,
+        [AI],
+    ),
     Case("LimpetWorkersUndecided", {REQUESTS % ("a", "sticky.hit", "ok"): "0+9x30"}, 20),
     Case("LimpetWorkerDown", {'limpet_worker_up{namespace="ai",pod="p",worker="0"}': "0x20"}, 10, [WORKER]),
     Case("LimpetWorkerDown", {'limpet_worker_up{namespace="ai",pod="p",worker="0"}': "0x3 1x20"}, 10),

@@ -38,3 +38,14 @@ async def test_a_file_of_keys_is_followed(tmp_path: Path) -> None:
 
         await until(replaced, "the key to be replaced")
         assert "lpk-" not in command.output.replace("lpk-…", "")
+
+
+async def test_without_a_worker_it_says_that_nobody_is_served(tmp_path: Path) -> None:
+    directory, keys = tmp_path / "providers", tmp_path / "keys.yaml"
+    directory.mkdir()
+    keys.write_text(f"laptop: {OLD}\n")
+    async with Command.up(directory, "--client-keys", str(keys)) as command:
+        await command.says("Ctrl-C ends everything")
+        command.child("limpet_extproc").kill()
+        assert "nobody is served" in await command.says("ext_proc is started again")
+        assert "fixed order" not in command.output

@@ -1,6 +1,6 @@
 """Keeps the local gateway's ext_proc running: starts it again when it ends, and ends it when it hangs.
 
-While it is away Envoy serves in a fixed order, so nothing else has to stop for it.
+While it is away Envoy answers by itself, so nothing else has to stop for it.
 """
 
 import asyncio
@@ -30,12 +30,14 @@ async def keep(
     start: Callable[[], Awaitable[None]],
     report: Callable[[], Awaitable[WorkerReport | None]],
     say: Callable[[str], None],
+    meanwhile: str,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     clock: Callable[[], float] = monotonic,
 ) -> None:
     """Never return; raise ChildDied when another child than `name` ends, and OSError when `name` cannot be started.
 
     `name` is assumed to be healthy at first. `report` asks for its state: None when it does not answer in time.
+    `meanwhile`: what becomes of requests while it is away, for people.
     """
     pause_s, checks = 0.0, CHECKS
     while True:
@@ -47,10 +49,7 @@ async def keep(
             if died.name != name:
                 raise
             pause_s = next_pause_s(pause_s, clock() - began_s)
-            say(
-                f"{died}\n{name} is started again in {pause_s:.1f} s; until it decides, "
-                "providers are tried in a fixed order and no conversation is looked up"
-            )
+            say(f"{died}\n{name} is started again in {pause_s:.1f} s; until it decides, {meanwhile}")
         finally:
             checking.cancel()
         checks = CHECKS_AT_START

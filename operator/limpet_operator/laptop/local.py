@@ -58,6 +58,8 @@ EXTPROC_ENVIRONMENT: Final = {
 """Defaults for a worker's environment, which the user's own overrides; they count only from the start of a process."""
 
 _EXTPROC: Final = "ext_proc"
+_UNDECIDED: Final = "providers are tried in a fixed order and no conversation is looked up"
+_UNCHECKED: Final = "nobody is served, as clients' keys cannot be checked"
 
 _READY_S: Final = 60.0
 
@@ -223,7 +225,8 @@ class LocalGateway:
     async def _keep_planes(self, say: Callable[[str], None]) -> None:
         if self.settings.extproc_workers > 1:  # They have a parent that keeps them.
             await self.children.watch()
-        await keep(self.children, _EXTPROC, self.start_extproc, lambda: ask_worker(self._status_socket), say)
+        meanwhile = _UNCHECKED if self.settings.client_keys == "Required" else _UNDECIDED
+        await keep(self.children, _EXTPROC, self.start_extproc, lambda: ask_worker(self._status_socket), say, meanwhile)
 
     async def drained(self) -> None:
         """Return when every removal begun so far is done."""
