@@ -50,6 +50,16 @@ async def counted(
         yield await running.enter_async_context(set_stage(next(numbers), sellers, gateway, parser))
 
 
+@pytest_asyncio.fixture(loop_scope="session")
+async def alone(numbers: Iterator[int], sellers: Sellers, parser: Parser) -> AsyncIterator[Stage]:
+    """One with a single worker that nobody starts again."""
+    async with (
+        running_gateway(header_mode=False) as gateway,
+        set_stage(next(numbers), sellers, gateway, parser) as stage,
+    ):
+        yield stage
+
+
 async def _load(stage: Stage, statuses: list[int]) -> None:
     numbers = iter(range(_REQUESTS))
 
@@ -116,3 +126,39 @@ async def test_each_request_has_one_outcome_while_their_readers_stop(counted: St
     assert await _of_envoy(counted, "logs_dropped") == 0
     for name in _LATE:
         assert await _late(counted, name) > before[name], f"{name} does not show that a worker stood still"
+
+
+async def test_what_a_killed_worker_has_not_taken_in_is_lost_and_the_difference_alone_shows_it(alone: Stage) -> None:
+    gateway = alone.gateway
+    await alone.serve("a")
+    undecided = 0
+
+    async def decided() -> bool:
+        nonlocal undecided
+        found = (await alone.ask("?")).decision != "fallback.undecided"
+        undecided += not found
+        return found
+
+    async def taken() -> int:
+        return int(await alone.metric("limpet_access_log_entries_total", envoy="own"))
+
+    async def all_taken() -> bool:
+        return await taken() == await _of_envoy(alone, "logs_written")
+
+    await until(decided, "a decision")
+    await until(all_taken, "the worker to take in what Envoy has written")
+    before, undecided = await taken(), 0
+    worker = psutil.Process(gateway.children.pid("ext_proc"))
+    worker.send_signal(signal.SIGSTOP)
+    for _ in range(5):
+        assert not await decided()
+    worker.kill()
+    await gateway.start_extproc()
+    await until(decided, "a decision by another worker")
+
+    async def the_rest_taken() -> bool:
+        return await taken() >= await _of_envoy(alone, "logs_written") - before - undecided
+
+    await until(the_rest_taken, "the new worker to take in what ended since it decides")
+    assert before + await taken() < await _of_envoy(alone, "logs_written")
+    assert await _of_envoy(alone, "logs_dropped") == 0
