@@ -4,15 +4,17 @@ All clusters have the same ones, and each of them sets or removes everything it 
 gets the headers as attempt 1 left them: a partial chain would send one vendor's key to another.
 """
 
+import hashlib
 import json
 from typing import Final
 
 from limpet_extproc.contract.apis import CONVERSATIONS
 from limpet_extproc.contract.envoy import (
     ATTEMPT_HEADER,
-    ELAPSED_HEADER,
+    CONTEXT_HEADER,
     KEEPS_MODEL,
     PROVIDER_HEADER,
+    RETRY_HEADER,
     TRANSLATED_CHAT,
 )
 from limpet_operator.planning.plan import PlannedProvider
@@ -124,12 +126,19 @@ def _strip_and_name(provider: PlannedProvider) -> Json:
                         if not isinstance(value, SecretKeyRef)
                     ),
                     *_version(provider),
-                    {"append": set_header(ELAPSED_HEADER, "%DURATION% %REQUEST_DURATION%")},
+                    _when_retried(),
+                    {"append": set_header(CONTEXT_HEADER, _digest(_context(provider)))},
                 ],
                 "response_mutations": [{"append": set_header(PROVIDER_HEADER, provider.name)}],
             },
         ),
     }
+
+
+def _when_retried() -> Json:
+    """Says when it is, to attempts that are retries: the others have no such header, and no use for it."""
+    header = {"key": RETRY_HEADER, "value": f"%REQ({RETRY_HEADER})% %DURATION% %REQUEST_DURATION%"}
+    return {"append": {"header": header, "append_action": "OVERWRITE_IF_EXISTS"}}
 
 
 def _version(provider: PlannedProvider) -> list[Json]:
@@ -171,6 +180,19 @@ def _injected(header: str, secret: str, source: Json) -> Json:
 
 
 def _rewrite(provider: PlannedProvider) -> Json:
+    return {
+        "name": ATTEMPT_FILTER,
+        "typed_config": typed_struct(
+            "filters.http.lua.v3.Lua",
+            shared_vm_id="limpet-without",
+            default_source_code={"inline_string": _WITHOUT_PROGRAM},
+            filter_context=_context(provider),
+        ),
+    }
+
+
+def _context(provider: PlannedProvider) -> Json:
+    """What the program is told of its provider."""
     spec = provider.spec
     own = [header.name for header in spec.headers.set] + ([spec.credential.header] if spec.credential else [])
     renames = {
@@ -179,28 +201,24 @@ def _rewrite(provider: PlannedProvider) -> Json:
         if model.upstream_name != model.name
     }
     return {
-        "name": ATTEMPT_FILTER,
-        "typed_config": typed_struct(
-            "filters.http.lua.v3.Lua",
-            shared_vm_id="limpet-without",
-            default_source_code={"inline_string": _WITHOUT_PROGRAM},
-            filter_context={
-                "host": spec.url.authority,
-                "prefix": spec.url.path_prefix,
-                **{f"prefix:{dialect}": path for dialect, path in spec.paths.items()},
-                **{f"path:{path}": there for path, there in _translated_paths(spec).items()},
-                **({"affinity_header": spec.affinity_header} if spec.affinity_header else {}),
-                **({"query": spec.url.query} if spec.url.query else {}),
-                "name": provider.name,
-                "vendor": spec.vendor,
-                "may_take_ms": str(round(spec.timeouts.unstreamed_s * 1000)),
-                **renames,
-                **{f"passes:{name}": True for name in passed_to(provider)},
-                **{f"own:{name}": True for name in own},
-                **{f"query:{name}": True for name in spec.passed_query},
-            },
-        ),
+        "host": spec.url.authority,
+        "prefix": spec.url.path_prefix,
+        **{f"prefix:{dialect}": path for dialect, path in spec.paths.items()},
+        **{f"path:{path}": there for path, there in _translated_paths(spec).items()},
+        **({"affinity_header": spec.affinity_header} if spec.affinity_header else {}),
+        **({"query": spec.url.query} if spec.url.query else {}),
+        "name": provider.name,
+        "vendor": spec.vendor,
+        "may_take_ms": str(round(spec.timeouts.unstreamed_s * 1000)),
+        **renames,
+        **{f"passes:{name}": True for name in passed_to(provider)},
+        **{f"own:{name}": True for name in own},
+        **{f"query:{name}": True for name in spec.passed_query},
     }
+
+
+def _digest(context: Json) -> str:
+    return hashlib.blake2b(json.dumps(context, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def _translated_paths(spec: Provider) -> dict[str, str]:

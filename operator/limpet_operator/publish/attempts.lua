@@ -93,9 +93,10 @@ end
 -- route. Of the one for whole answers, which belongs to the provider, it does not: its time tells, by a clock that
 -- nobody sets.
 local function was_timeout(headers, route, trail, may_take_ms)
-  if headers:get("x-envoy-is-timeout-retry") == "true" then return true end
+  local retry = headers:get(RETRY_HEADER) or ""
+  if string.find(retry, "^true") then return true end
   if may_take_ms == nil or not string.find(route[ROUTE_KEY] or "", "w", 1, true) then return false end
-  local elapsed, received = string.match(headers:get(ELAPSED_HEADER) or "", "^(%d+) ?(%d*)")
+  local elapsed, received = string.match(retry, " (%d+) ?(%d*)")
   if elapsed == nil then return false end
   return tonumber(elapsed) - (trail[TRAIL_BEGAN_MS] or tonumber(received) or 0) >= may_take_ms
 end
@@ -144,7 +145,7 @@ local function goes_on(handle, headers, number)
     end
     if timeout and status == nil then note_attempt(handle, number - 1, before, "", "Timeout") end
   end
-  local began_ms = string.match(headers:get(ELAPSED_HEADER) or "", "^%d+") or "0"
+  local began_ms = string.match(headers:get(RETRY_HEADER) or "", " (%d+)") or "0"
   metadata:set(TRAIL_METADATA, TRAIL_BEGAN_MS, tonumber(began_ms))
   metadata:set(TRAIL_METADATA, TRAIL_ALL_BEGAN_MS, (trail[TRAIL_ALL_BEGAN_MS] or "") .. began_ms .. " ")
   metadata:set(TRAIL_METADATA, TRAIL_MAY_TAKE_MS, may_take_ms)

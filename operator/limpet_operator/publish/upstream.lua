@@ -10,20 +10,38 @@
 -- model that is called differently there, "affinity_header" = a header in which it takes the name of a conversation,
 -- "may_take_ms" = how long it may take for a whole answer.
 
+local MOST_CONTEXTS = 1024
+local contexts, known = {}, 0
+
+-- The filter context of an attempt's provider, as a table. Envoy copies all of it whenever a program asks for it, so it
+-- is kept, by the digest that comes with each attempt.
+local function context_of(handle, headers)
+  local digest = headers:get(CONTEXT_HEADER)
+  if digest ~= nil and contexts[digest] ~= nil then return contexts[digest] end
+  local context = {}
+  for name, value in pairs(handle:filterContext()) do context[name] = value end
+  if digest == nil then return context end
+  if known == MOST_CONTEXTS then -- each change of a provider brings another
+    contexts, known = {}, 0
+  end
+  contexts[digest], known = context, known + 1
+  return context
+end
+
 -- Removes the headers that this provider may not see. `kept` has the client's values of those that not every attempt
 -- sends alike.
 local function choose_headers(headers, context, kept)
   local removed = {}
   for name in pairs(headers) do
     if not PASSED[name] and string.sub(name, 1, #PASSED_PREFIX) ~= PASSED_PREFIX
-      and context:get("passes:" .. name) == nil and context:get("own:" .. name) == nil then
+      and context["passes:" .. name] == nil and context["own:" .. name] == nil then
       removed[#removed + 1] = name
     end
   end
   for _, name in ipairs(removed) do headers:remove(name) end
   if kept == nil then return end
   for name, value in string.gmatch(kept, "([^ \n]+) ?([^\n]*)") do
-    if context:get("own:" .. name) == nil and (PASSED[name] or context:get("passes:" .. name) ~= nil) then
+    if context["own:" .. name] == nil and (PASSED[name] or context["passes:" .. name] ~= nil) then
       if value == "" then headers:remove(name) else headers:replace(name, value) end
     end
   end
@@ -34,7 +52,7 @@ local function choose_query(own, context, sent, reads)
   local parts = { own }
   for parameter in string.gmatch(sent, "[^&]+") do
     local name = unescaped_url(string.match(parameter, "^[^=]*"))
-    local passes = reads and READING_QUERY[name] or context:get("query:" .. name) ~= nil
+    local passes = reads and READING_QUERY[name] or context["query:" .. name] ~= nil
     if passes and string.find("&" .. (own or ""), "&" .. name .. "=", 1, true) == nil then
       parts[#parts + 1] = parameter
     end
@@ -44,22 +62,22 @@ end
 
 -- Where the provider has what is asked for.
 local function path_of(context, plain)
-  local prefix = context:get("prefix:" .. (api_of(plain) or "")) or context:get("prefix")
-  return context:get("path:" .. plain) or prefix .. plain
+  local prefix = context["prefix:" .. (api_of(plain) or "")] or context.prefix
+  return context["path:" .. plain] or prefix .. plain
 end
 
 local function rewrite(handle)
-  local context = handle:filterContext()
   local info = handle:streamInfo()
   local headers = handle:headers()
+  local context = context_of(handle, headers)
   local state = info:filterState()
   local number = tonumber(headers:get("x-envoy-attempt-count") or "1")
   if number ~= 1 and not goes_on(handle, headers, number) then return end
   choose_headers(headers, context, state:get(HEADERS_STATE))
-  local path, query = state:get(PATH_STATE), context:get("query")
+  local path, query = state:get(PATH_STATE), context.query
   if path == nil then -- a probe
     headers:replace(":path", state:get(PROBE_STATE) .. (query and "?" .. query or ""))
-    headers:replace(":authority", context:get("host"))
+    headers:replace(":authority", context.host)
     return
   end
   local mark = string.find(path, "?", 1, true)
@@ -68,21 +86,21 @@ local function rewrite(handle)
     query = choose_query(query, context, sent, headers:get(":method") ~= "POST")
   end
   local plain, before = asked(path), ""
-  if context:get("path:" .. plain) ~= nil then -- not its own dialect
+  if context["path:" .. plain] ~= nil then -- not its own dialect
     before = UNTRANSLATED_PATH
     info:dynamicMetadata():set(TRANSLATION_METADATA, TRANSLATION_STATE, "")
   end
   headers:replace(":path", before .. path_of(context, plain) .. (query or ""))
-  headers:replace(":authority", context:get("host"))
+  headers:replace(":authority", context.host)
 
   local decision = info:dynamicMetadata():get(DECISION_METADATA)
-  local affinity_header, affinities = context:get("affinity_header"), decision[DECISION_AFFINITY]
-  local affinity = affinity_header and affinities and affinities[context:get("name")]
+  local affinity_header, affinities = context.affinity_header, decision[DECISION_AFFINITY]
+  local affinity = affinity_header and affinities and affinities[context.name]
   if affinity ~= nil and headers:get(affinity_header) == nil then headers:replace(affinity_header, affinity) end
 
   local splices = decision[DECISION_EDITS] or {}
-  splices = splices[context:get("name")] or splices[""] or {}
-  local renamed = decision[DECISION_MODEL] ~= nil and context:get("model:" .. decision[DECISION_MODEL]) or nil
+  splices = splices[context.name] or splices[""] or {}
+  local renamed = decision[DECISION_MODEL] ~= nil and context["model:" .. decision[DECISION_MODEL]] or nil
   local same = true
   for _, splice in ipairs(splices) do same = same and splice[3] == true and renamed == nil end
   if same then

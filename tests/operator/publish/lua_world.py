@@ -41,6 +41,14 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
+class PreparedAttempt:
+    """What a provider gets of a request, and how often the program asked for what it is told of the provider."""
+
+    headers: Mapping[str, str]
+    contexts_asked_for: int
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """A provider's answer: one chunk is a body with its length, more come as they are."""
 
@@ -62,6 +70,24 @@ class LuaWorld:
     def call(self, name: str, *arguments: object) -> Any:
         """A function that the program has under a global name."""
         return self.lua.globals()[name.encode()](*map(self._lua, arguments))
+
+    def request(
+        self, headers: Mapping[str, str], context: Mapping[str, Any], *, path: str = "/v1/chat/completions"
+    ) -> PreparedAttempt:
+        """What becomes of a request with these headers at a provider with this filter context."""
+        sent, metadata = self._lua(headers), self._lua({DECISION_METADATA: {"reason": "first.scored"}})
+        scope = self.lua.globals()
+        state = self._lua({PATH_STATE: path})
+        handle = scope[b"handle_of"](sent, self._lua([]), self._lua(context), metadata, state, None, None)
+        ask, times = handle[b"filterContext"], list[None]()
+
+        def asked(_: object) -> Any:
+            times.append(None)
+            return ask(handle)
+
+        handle[b"filterContext"] = asked
+        scope[b"envoy_on_request"](handle)
+        return PreparedAttempt({key.decode(): value.decode() for key, value in sent.items()}, len(times))
 
     def answer(
         self,

@@ -219,7 +219,7 @@ def test_a_value_that_is_set_is_no_format_and_one_of_a_secret_is_nowhere_but_in_
     made = build.plan(build.raw("Provider", headers={"set": written}), secret)
     (cluster,) = clusters(made).values()
     mutations = chain(cluster)[0]["typed_config"]["mutations"]["request_mutations"]
-    appended, _elapsed = (each["append"]["header"] for each in mutations if "append" in each)
+    appended, _retry, _context = (each["append"]["header"] for each in mutations if "append" in each)
     assert appended == {"key": "x-plain", "value": "100%%REQ(authorization)%%"}
     secrets = [body for kind, body in everything(made) if kind == SECRET]
     texts = {body["name"]: body["generic_secret"]["secret"]["inline_string"] for body in secrets}
