@@ -1,5 +1,6 @@
 """What of a request reaches a provider, and what of an answer reaches the client: byte for byte, over failovers too."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -77,11 +78,15 @@ def refuses(_: Got) -> Reply:
     return Reply(status=503)
 
 
-async def test_a_provider_gets_what_is_listed_and_nothing_else_of_the_clients(stage: Stage) -> None:
+@pytest.mark.parametrize("written", [str.lower, str.title])
+async def test_a_provider_gets_what_is_listed_and_nothing_else_of_the_clients(
+    stage: Stage, written: Callable[[str], str]
+) -> None:
     async with Upstream() as upstream:
         await stage.serve("e", specs={"e": {"url": upstream.url}})
         # A page of another origin would not get so far.
-        sent = PASSES | dict.fromkeys(ENDS, "of-the-client") | {"origin": "http://localhost:5173"}
+        sent = PASSES | dict.fromkeys(map(written, ENDS), "of-the-client")
+        sent[written("origin")] = "http://localhost:5173"
         await ask(stage, "e", sent)
     (got,) = upstream.got
     assert names(got) == ALWAYS | set(PASSES)
@@ -236,11 +241,13 @@ OF_THE_VENDORS_HOST = [
 ]
 
 
+@pytest.mark.parametrize("written", [str.lower, str.title, str.upper])
 @pytest.mark.parametrize("status", [200, 400])
 async def test_of_an_answers_headers_the_client_gets_what_is_not_bound_to_the_vendors_host(
-    stage: Stage, status: int
+    stage: Stage, status: int, written: Callable[[str], str]
 ) -> None:
-    sent = [*FOR_CLIENTS.items(), *((name, "of-the-vendor") for name in OF_THE_VENDORS_HOST), ("server", "vendor")]
+    ends = [*OF_THE_VENDORS_HOST, "server"]
+    sent = [*FOR_CLIENTS.items(), *((written(name), "of-the-vendor") for name in ends)]
     said = completion()
 
     def answer(_: Got) -> Reply:

@@ -42,7 +42,7 @@ from limpet_operator.publish.envoy_settings import (
     EnvoySettings,
 )
 from limpet_operator.publish.filter_states import originals, request_head
-from limpet_operator.publish.headers import vendor_headers
+from limpet_operator.publish.headers import beginning_with, vendor_headers
 from limpet_operator.publish.local_replies import local_replies
 from limpet_operator.publish.lua import program
 from limpet_operator.publish.translation import answer_translation
@@ -222,10 +222,7 @@ def _forget_internal_headers(settings: EnvoySettings) -> Json:
                 {"append": set_header(DEBUG_KEPT, f"%REQ({DEBUG_HEADER})%")},
                 {"remove": WORKLOAD_KEPT},
                 *([{"append": set_header(WORKLOAD_KEPT, _WORKLOAD)}] if settings.tenant_from_workload else []),
-                *(
-                    {"remove_on_match": {"key_matcher": {"prefix": prefix, "ignore_case": True}}}
-                    for prefix in _NOT_A_CLIENTS
-                ),
+                *map(beginning_with, _NOT_A_CLIENTS),
             ],
         ),
     }

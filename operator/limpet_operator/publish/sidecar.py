@@ -31,6 +31,7 @@ from limpet_operator.publish.encode import Json, set_header, typed
 from limpet_operator.publish.envoy_settings import EXT_PROC_FILTER, EXT_PROC_WAIT_S, EnvoySettings
 from limpet_operator.publish.extproc_cluster import OUTLIER_DETECTION
 from limpet_operator.publish.filter_states import originals, request_head
+from limpet_operator.publish.headers import beginning_with
 from limpet_operator.publish.listener import access_log_to, vendor_headers_filter
 from limpet_operator.publish.route_action import same_provider_again, to_providers
 
@@ -196,7 +197,7 @@ def _forget_own_headers() -> Json:
         {"remove": DEBUG_KEPT},
         {"append": set_header(DEBUG_KEPT, f"%REQ({DEBUG_HEADER})%")},
         {"remove": WORKLOAD_KEPT},
-        {"remove_on_match": {"key_matcher": {"prefix": OWN_HEADERS, "ignore_case": True}}},
+        beginning_with(OWN_HEADERS),
     ]
     return {
         "name": _FORGET,
