@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from limpet_extproc.decision.snapshot import Candidate
 
 
-def kind(candidate: "Candidate", **ignored: Any) -> bytes:
+def cost_kind(candidate: "Candidate", **ignored: Any) -> bytes:
     """The same for two candidates at which every request costs the same, and that have the same weight.
 
     `ignored`: fields that count as equal, each with the value that stands for all.

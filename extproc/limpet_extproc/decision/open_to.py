@@ -4,7 +4,7 @@ Of many providers those that cost the same are one, and those that cost nearly t
 an expectation over all of them, which a request must not have to reckon for each.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import TypeAlias
 
 from limpet_extproc.contract.prices import Price
@@ -81,9 +81,9 @@ def _of_groups(
     if least_usd < NEARLY_FREE_USD:
         return None
     names = {served, *record.order, *lane.draining, *[each.provider for each in cheapest]}
-    apart: Collection[str] = names
+    apart = frozenset(names)
     if passed_over:
-        apart = {*names, *passed_over}
+        apart = apart.union(passed_over)
         names = {name for name in names if name == served or name not in passed_over}
     places = pool.lane.places
     others = [lane.candidates[place] for place in sorted([places[name] for name in names if name in places])]

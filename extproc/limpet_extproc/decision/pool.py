@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 from xxhash import xxh3_128_digest
 
-from limpet_extproc.decision.kinds import kind
+from limpet_extproc.decision.kinds import cost_kind
 from limpet_extproc.decision.price_groups import PriceGroups
 from limpet_extproc.decision.undercut import MOST_UNDERCUT, undercut
 from limpet_extproc.decision.undominated import undominated
@@ -44,6 +44,7 @@ class Pool:
 
     __slots__ = (
         "_but_one",
+        "_cheapest",
         "_entries",
         "_entry_of",
         "_front",
@@ -77,6 +78,7 @@ class Pool:
         self._entry_of = {each.kind: each for each in self._entries}
         self._front: frozenset[int] | None = None
         self._groups: PriceGroups | None = None
+        self._cheapest: dict[tuple[int, str], Sequence[Candidate]] = {}
         self._undercut: Sequence[tuple[int, Candidate]] | None = None
         self.is_varied = len(members) > len(candidates) * lane.most_kinds
         """Whether most cost something of their own, so that there is little to save by kinds."""
@@ -160,12 +162,23 @@ class Pool:
             self._front = undominated([(kind, alike[0]) for kind, alike in self.members.items()])
         return self._front
 
-    def cheapest(self, most: int, apart: Collection[str] = ()) -> "list[Candidate] | None":
+    def cheapest(self, most: int, apart: Collection[str] = ()) -> "Sequence[Candidate] | None":
         """All that may be among the `most` that cost least of those that are not `apart`, by their own price lists.
 
         Of a lane with plain prices (`Lane.plain_prices`), for a request with some tokens in its prompt and in its
         answer of which nothing is warm there. None: it takes all of them to tell.
         """
+        if len(apart) > 1:
+            return self._cheapest_but(most, apart)
+        name = next(iter(apart), "")  # nearly always where the conversation is warm, or nobody
+        known = self._cheapest.get((most, name))
+        if known is None:
+            known = self._cheapest_but(most, apart)
+            if known is not None and (not name or name in self.kind_of):
+                self._cheapest[most, name] = known
+        return known
+
+    def _cheapest_but(self, most: int, apart: Collection[str]) -> "Sequence[Candidate] | None":
         needed = most + len(apart)  # if all of these come before the others
         if needed > MOST_UNDERCUT:
             return None
@@ -278,7 +291,7 @@ class LaneTable(NamedTuple):
 
 def _table(candidates: "tuple[Candidate, ...]", most_kinds: float) -> LaneTable:
     numbers: dict[bytes, int] = {}
-    kinds = {each.provider: numbers.setdefault(kind(each), len(numbers)) for each in candidates}
+    kinds = {each.provider: numbers.setdefault(cost_kind(each), len(numbers)) for each in candidates}
     places = {each.provider: place for place, each in enumerate(candidates)}
     seeds = tuple([each.seed for each in candidates])
     return LaneTable(candidates, kinds, places, seeds, xxh3_128_digest(msgspec.msgpack.encode(seeds)), most_kinds)

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from math import fsum, inf
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from msgspec.structs import replace
 
 from limpet_extproc.contract.prices import Price
-from limpet_extproc.decision.kinds import kind
+from limpet_extproc.decision.kinds import cost_kind
 
 if TYPE_CHECKING:
     from limpet_extproc.decision.snapshot import Candidate
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 WIDTH: Final = 0.02
 """By this part of the lowest the prices of a group differ at most. What spreading costs, reckoned with the mean for all
 of them, is off by about the square of that: a few ten thousandths."""
+
+_MOST_KNOWN: Final = 1_000
+"""Of sets that are apart: conversations that are warm at one provider mostly have the same."""
 
 
 class PriceGroup(NamedTuple):
@@ -29,27 +32,41 @@ class PriceGroup(NamedTuple):
     """At the highest."""
 
 
+GroupLeft: TypeAlias = "tuple[PriceGroup, Candidate, int]"
+"""A group, and the mean and the number of some of its members."""
+
+
 class PriceGroups:
     """All that have a price. Only for prices that are the same for all requests."""
 
-    __slots__ = ("_all", "_at")
+    __slots__ = ("_all", "_at", "_known")
 
     def __init__(self, candidates: "Iterable[Candidate]") -> None:
         alike: dict[bytes, list[Candidate]] = {}
         for each in candidates:
             if each.price is not None:
-                alike.setdefault(kind(each, price=None, next_price=None), []).append(each)
+                alike.setdefault(cost_kind(each, price=None, next_price=None), []).append(each)
         self._all = [_group(members) for some in alike.values() for members in _narrow(some)]
         self._at = {each.provider: (at, each.price) for at, group in enumerate(self._all) for each in group.members}
 
-    def without(self, apart: Iterable[str]) -> "list[tuple[PriceGroup, Candidate, int]]":
+        self._known: dict[frozenset[str], Sequence[GroupLeft]] = {}
+
+    def without(self, apart: frozenset[str]) -> "Sequence[GroupLeft]":
         """Each with the mean and the number of its members that are not `apart`; none of which all are."""
+        known = self._known.get(apart)
+        if known is None:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            known = self._known[apart] = self._without(apart)
+        return known
+
+    def _without(self, apart: Iterable[str]) -> "list[GroupLeft]":
         gone: dict[int, list[Price]] = {}
         for name in apart:
             at, price = self._at.get(name, (-1, None))
             if price is not None:
                 gone.setdefault(at, []).append(price)
-        found = []
+        found: list[GroupLeft] = []
         for at, group in enumerate(self._all):
             less = gone.get(at)
             if less is None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from limpet_extproc.decision.kinds import kind
+from limpet_extproc.decision.kinds import cost_kind
 
 if TYPE_CHECKING:
     from limpet_extproc.decision.snapshot import Candidate
@@ -24,7 +24,7 @@ def undominated(kinds: "Iterable[tuple[int, Candidate]]") -> frozenset[int]:
             found.add(number)
             continue
         prices = price.input, price.cache_write, price.cache_read, price.output
-        alike.setdefault(kind(candidate, price=None, weight=0, drain=False), []).append((prices, number))
+        alike.setdefault(cost_kind(candidate, price=None, weight=0, drain=False), []).append((prices, number))
     for each in alike.values():
         front: list[_Prices] = []
         for prices, number in sorted(each):  # who undercuts another comes before it
