@@ -23,14 +23,15 @@ from limpet_extproc.decision.cause import CacheFinding
 from limpet_extproc.decision.costs_elsewhere import enforced_usd, usd_at
 from limpet_extproc.decision.snapshot import Lane
 from limpet_extproc.envoy.log_entry import (
-    Common,
-    Entry,
     EntryTimes,
     asked_path,
     client_waited_s,
     in_seconds,
+    noted_in,
     refused_for,
 )
+from limpet_extproc.envoy.log_messages import Common, Entry
+from limpet_extproc.envoy.noted import fields
 from limpet_extproc.envoy.usage import TokenUsage
 
 MOST_CONSIDERED: Final = 16
@@ -129,7 +130,7 @@ def _of_unread(entry: Entry, ended: EndedRequest, name: str, gateway: str) -> Ac
         # Whatever a client wrote, by mistake its key.
         path=blanked(asked_path(entry).partition("?")[0])[:_LONGEST_PATH],
         error=field or _error(attempts),
-        traceparent=traceparent(entry.request.request_headers[TRACE_HEADER]),
+        traceparent=traceparent(entry.request.request_headers.get(TRACE_HEADER, "")),
     )
 
 
@@ -193,7 +194,8 @@ def _tried(common: Common, times: EntryTimes, attempts: Sequence[Attempt]) -> li
         return [TriedProvider(attempt.provider, attempt.outcome, attempt.status, attempt.cause, begun, took_s)]
     if not attempts:
         return []
-    noted = common.metadata.filter_metadata[TRAIL_METADATA].fields[TRAIL_ALL_BEGAN_MS].string_value.split()
+    left = fields(noted_in(common).get(TRAIL_METADATA))
+    noted = left[TRAIL_ALL_BEGAN_MS].string_value.split() if TRAIL_ALL_BEGAN_MS in left else []
     begun_s: list[float | None] = [None] * len(attempts)
     if len(noted) == len(attempts) - 1:
         begun_s = [in_seconds(common.time_to_last_rx_byte), *(int(ms) / 1000 for ms in noted)]

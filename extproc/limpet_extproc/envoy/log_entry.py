@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from math import isfinite
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import msgspec
 from envoy.config.core.v3.base_pb2 import RequestMethod
 from envoy.data.accesslog.v3 import accesslog_pb2
+from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.wrappers_pb2 import StringValue
 
 from limpet_extproc.contract import record as records
@@ -29,7 +30,6 @@ from limpet_extproc.contract.envoy import (
     TRAIL_TIMEOUT,
     TRAIL_WAITED,
     USAGE_METADATA,
-    USAGE_TOKENS,
 )
 from limpet_extproc.contract.record import Record
 from limpet_extproc.decision.cause import CacheFinding
@@ -37,10 +37,9 @@ from limpet_extproc.decision.slowness import Timing, work_tokens
 from limpet_extproc.envoy import trail
 from limpet_extproc.envoy import usage as usages
 from limpet_extproc.envoy.decision_line import RequestSummary
+from limpet_extproc.envoy.log_messages import Common, Entry
+from limpet_extproc.envoy.noted import Noted, fields, only_text
 from limpet_extproc.envoy.usage import TokenUsage
-
-Entry: TypeAlias = accesslog_pb2.HTTPAccessLogEntry
-Common: TypeAlias = accesslog_pb2.AccessLogCommon
 
 _BY_FLAG: Final[tuple[tuple[str, Cause], ...]] = (
     ("upstream_request_timeout", "Timeout"),
@@ -70,8 +69,8 @@ _CLIENT_BUFFER_BYTES: Final = 256 * 1024
 `initial_stream_window_size`, by HTTP/1.1 more. An answer that stalls after it may stall because of the client."""
 
 
-_LONGEST_KEPT: Final = 100
-"""Bytes of a path that many requests may have."""
+_LONGEST_KEPT: Final = 150
+"""Bytes of a path that many requests may have, with the name of its type before it."""
 
 UNDER_WAY: Final = accesslog_pb2.AccessLogType.DownstreamPeriodic
 """The type of an entry of a request that goes on."""
@@ -91,11 +90,17 @@ class EntryTimes(msgspec.Struct, frozen=True, gc=False):
     """How much later than its first byte the answer's first token came, where it is streamed; 0: no later."""
 
 
-def times_of(common: Common, *, streamed: bool) -> EntryTimes:
+def noted_in(common: Common) -> Noted:
+    """What the filters noted about the request."""
+    noted: Noted = common.metadata.filter_metadata
+    return noted
+
+
+def times_of(common: Common, noted: Noted, *, streamed: bool) -> EntryTimes:
     """The times of an entry."""
     later_s = 0.0
-    if streamed and TRAIL_METADATA in (noted := common.metadata.filter_metadata):
-        later_ms = noted[TRAIL_METADATA].fields[TRAIL_FIRST_TOKEN_MS].number_value
+    if streamed and (trail_of := fields(noted.get(TRAIL_METADATA))) and TRAIL_FIRST_TOKEN_MS in trail_of:
+        later_ms = trail_of[TRAIL_FIRST_TOKEN_MS].number_value
         later_s = later_ms / 1000 if isfinite(later_ms) and later_ms > 0 else 0.0
     has, ended, came = common.HasField, common.duration, common.time_to_first_upstream_rx_byte
     sent = common.time_to_first_upstream_tx_byte if has("time_to_first_upstream_tx_byte") else None
@@ -121,43 +126,43 @@ def ended_at_s(common: Common) -> float | None:
     return in_seconds(common.start_time) + in_seconds(common.duration)
 
 
-def record_of(common: Common) -> Record | None:
+_record_text: Final = only_text(RECORD_TEXT)
+
+
+def record_of(noted: Noted) -> Record | None:
     """The record of the decision; None if there was none, or another version wrote it."""
-    noted = common.metadata.filter_metadata
-    text = noted[RECORD_METADATA].fields[RECORD_TEXT].string_value if RECORD_METADATA in noted else ""
-    return records.decode(text) if text else None
+    carried = noted.get(RECORD_METADATA)
+    return records.decode(_record_text(carried)) if carried else None
 
 
-def reason_of(entry: Entry, record: Record | None) -> str:
+def reason_of(entry: Entry, noted: Noted, record: Record | None) -> str:
     """Why the request went where it went: the decision's reason, or that of a refusal, of ext_proc's or of Envoy's."""
     details: str = entry.response.response_code_details
     if details.startswith(DETAILS_PREFIX):
         return details[len(DETAILS_PREFIX) :].partition(":")[0]
     if record is not None:
         return record.reason
-    reason: str = (
-        entry.response.response_headers[DECISION_HEADER]
-        or entry.common_properties.metadata.filter_metadata[DECISION_METADATA].fields[DECISION_REASON].string_value
-    )
-    return reason
+    said: str = entry.response.response_headers.get(DECISION_HEADER, "")
+    decision = {} if said else fields(noted.get(DECISION_METADATA))
+    return str(decision[DECISION_REASON].string_value) if DECISION_REASON in decision else said
 
 
 def asked_path(entry: Entry) -> str:
     """As the client wrote it, with its query: where a request was sent on, the provider's has taken its place."""
-    noted = entry.common_properties.filter_state_objects
-    path: str = entry.request.path
-    if PATH_STATE in noted:
-        value = noted[PATH_STATE].value
-        path = _text_of(value) if len(value) > _LONGEST_KEPT or b"?" in value else _kept_text_of(value)
+    written: bytes | None = entry.common_properties.filter_state_objects.get(PATH_STATE)
+    if written is None:
+        path: str = entry.request.path
+        return path
+    return _path_in(written) if len(written) > _LONGEST_KEPT or b"?" in written else _kept_path_in(written)
+
+
+def _path_in(written: bytes) -> str:
+    """In the bytes of a `google.protobuf.Any`."""
+    path: str = StringValue.FromString(AnyMessage.FromString(written).value).value
     return path
 
 
-def _text_of(value: bytes) -> str:
-    text: str = StringValue.FromString(value).value
-    return text
-
-
-_kept_text_of: Final = lru_cache(maxsize=256)(_text_of)
+_kept_path_in: Final = lru_cache(maxsize=256)(_path_in)
 """Nearly all requests have one of a few paths. What clients add to one is kept nowhere."""
 
 
@@ -187,7 +192,7 @@ def refused_for(entry: Entry) -> tuple[str, str, str]:
 
 
 def attempts_of(
-    entry: Entry, record: Record | None, now_s: float, *, read: bool = True
+    entry: Entry, noted: Noted, record: Record | None, now_s: float, *, read: bool = True
 ) -> tuple[tuple[Attempt, ...], dict[str, float]]:
     """All attempts of the request, and by provider the seconds that it asked to wait for its limit.
 
@@ -195,14 +200,13 @@ def attempts_of(
     """
     common = entry.common_properties
     last = last_attempt(entry, read=read)
-    noted = common.metadata.filter_metadata
-    fields = noted[TRAIL_METADATA].fields if TRAIL_METADATA in noted else {}
-    if not fields and common.upstream_request_attempt_count <= 1:
+    left = fields(noted.get(TRAIL_METADATA))
+    if not left and common.upstream_request_attempt_count <= 1:
         if not last.provider:
             return (), {}
         model = record.model if record else ""
         return (Attempt(last.provider, model, last.status, last.outcome, last.cause),), {}
-    notes = trail.notes_of(fields)
+    notes = trail.notes_of(left)
     waits = {
         number: seconds
         for number, note in notes.items()
@@ -214,8 +218,8 @@ def attempts_of(
         model=record.model if record else "",
         attempt_count=common.upstream_request_attempt_count,
         notes=notes,
-        timed_out=fields[TRAIL_TIMEOUT].bool_value if TRAIL_TIMEOUT in fields else False,
-        waited=int(fields[TRAIL_WAITED].number_value) if TRAIL_WAITED in fields else 0,
+        timed_out=left[TRAIL_TIMEOUT].bool_value if TRAIL_TIMEOUT in left else False,
+        waited=int(left[TRAIL_WAITED].number_value) if TRAIL_WAITED in left else 0,
     )
     return trail.attempts(course, last), {notes[number].provider: seconds for number, seconds in waits.items()}
 
@@ -320,19 +324,15 @@ def in_seconds(duration: Any) -> float:
     return found
 
 
-def usage_of(common: Common) -> TokenUsage | None:
+def usage_of(noted: Noted) -> TokenUsage | None:
     """The tokens that the provider reported, if it did."""
-    noted = common.metadata.filter_metadata
-    if USAGE_METADATA not in noted:
-        return None
-    return usages.read(noted[USAGE_METADATA].fields[USAGE_TOKENS].struct_value.fields)
+    reported = noted.get(USAGE_METADATA)
+    return None if reported is None else usages.read(reported)
 
 
-def objects_of(common: Common) -> tuple[str, ...]:
+def objects_of(noted: Noted) -> tuple[str, ...]:
     """The ids of what the answer made and the provider keeps."""
-    noted = common.metadata.filter_metadata
-    if OBJECT_METADATA not in noted:
-        return ()
-    fields = noted[OBJECT_METADATA].fields
-    found = (fields[OBJECT_ID].string_value, *(each.string_value for each in fields[OBJECT_IDS].list_value.values))
-    return tuple(dict.fromkeys(each for each in found if each))
+    made = fields(noted.get(OBJECT_METADATA))
+    first = made[OBJECT_ID].string_value if OBJECT_ID in made else ""
+    more = made[OBJECT_IDS].list_value.values if OBJECT_IDS in made else ()
+    return tuple(dict.fromkeys(each for each in (first, *(one.string_value for one in more)) if each))

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final, Protocol
 
-from envoy.service.accesslog.v3 import als_pb2
 from google.protobuf.message import DecodeError
 
 from limpet_extproc.contract.attempt import OF_THE_PROVIDER, PERHAPS_OF_THE_REQUEST, Attempt, AttemptOutcome, Cause
@@ -26,7 +25,9 @@ from limpet_extproc.envoy.cluster_names import ClusterNames
 from limpet_extproc.envoy.decision_line import RequestSummary
 from limpet_extproc.envoy.in_turns import in_turns
 from limpet_extproc.envoy.limited_requests import LimitedRequests, RequestName, name_of
-from limpet_extproc.envoy.log_entry import Common, Entry, EntryTimes
+from limpet_extproc.envoy.log_entry import EntryTimes
+from limpet_extproc.envoy.log_messages import LOG_MESSAGE, Common, Entry
+from limpet_extproc.envoy.noted import Noted
 from limpet_extproc.envoy.remembering import Remembering
 from limpet_extproc.envoy.usage import TokenUsage
 from limpet_extproc.memory import Memory
@@ -150,7 +151,7 @@ class Outcomes:
         """
         while isinstance(data := await stream.read(), bytes):
             try:
-                message = als_pb2.StreamAccessLogsMessage.FromString(data)
+                message = LOG_MESSAGE.FromString(data)
             except DecodeError:
                 _log.warning("a message of the access log could not be read; its entries are lost")
                 self._metrics.failures.inc()
@@ -180,8 +181,9 @@ class Outcomes:
     def _learn_from(self, entry: Entry, *, read: bool) -> None:
         """`read`: its answer has been read for what it reports."""
         common = entry.common_properties
-        record = log_entry.record_of(common)
-        reason = log_entry.reason_of(entry, record)
+        noted = log_entry.noted_in(common)
+        record = log_entry.record_of(noted)
+        reason = log_entry.reason_of(entry, noted, record)
         now_s = self._clock()
         if not common.upstream_cluster:
             self._answered_here(entry, reason)
@@ -189,17 +191,17 @@ class Outcomes:
             self._limited.ended(record, (), None, now_s)
             self._remembering.unanswered(record)
             return
-        attempts, waits_s = log_entry.attempts_of(entry, record, now_s, read=read)
+        attempts, waits_s = log_entry.attempts_of(entry, noted, record, now_s, read=read)
         age_s = max(0.0, now_s - record.started_s) if record is not None else 0.0
         if common.access_log_type == log_entry.UNDER_WAY:
             self._count_failures(record, attempts, waits_s, now_s, age_s, ended=False)
             self._limited.under_way(record, attempts)
-            self._note_objects(common, record)
+            self._note_objects(common, noted, record)
             self._remembering.began(record, common.upstream_cluster)
             return
         # Without a host the answer is Envoy's, or a refusal of our own.
         provider = common.upstream_cluster if common.HasField("upstream_remote_address") else ""
-        usage = log_entry.usage_of(common) if provider and not _is_read_again(record) else None
+        usage = log_entry.usage_of(noted) if provider and not _is_read_again(record) else None
         if usage is None and (record is None or not record.streamed):
             attempts = self._without_usage(entry, provider if read else "", record, attempts)
         outcome = attempts[-1].outcome if attempts else log_entry.last_attempt(entry).outcome
@@ -211,7 +213,7 @@ class Outcomes:
         for attempt in attempts:
             self._count(attempt)
         answer_bytes = entry.response.response_body_bytes
-        times = log_entry.times_of(common, streamed=record is not None and record.streamed)
+        times = log_entry.times_of(common, noted, streamed=record is not None and record.streamed)
         bill, reported = self._spending.count(provider, outcome, record, usage, answer_bytes), usage
         finding = None
         if not provider or outcome != "ok":
@@ -224,7 +226,7 @@ class Outcomes:
         self._limited.ended(record, attempts, usage, now_s)
         if record is not None:
             self._remembering.ended(record, attempts, usage, str(finding or ""))
-            self._note_objects(common, record)
+            self._note_objects(common, noted, record)
         if self._shows:
             self._show(entry, EndedRequest(reason, times, record, attempts, reported, finding, bill))
 
@@ -248,7 +250,9 @@ class Outcomes:
         if reason == "answered.health":
             return  # load balancers check every few seconds; their lines would hide all others
         if self._shows:
-            self._show(entry, EndedRequest(reason, log_entry.times_of(entry.common_properties, streamed=False)))
+            common = entry.common_properties
+            times = log_entry.times_of(common, log_entry.noted_in(common), streamed=False)
+            self._show(entry, EndedRequest(reason, times))
 
     def _show(self, entry: Entry, ended: EndedRequest) -> None:
         if self._verbose is not None:
@@ -367,17 +371,17 @@ class Outcomes:
             self._metrics.cached_tokens.add(usage.cached, provider, model)
             self._caches.read(provider, usage.prompt, usage.cached)
 
-    def _note_objects(self, common: Common, record: Record | None) -> None:
+    def _note_objects(self, common: Common, noted: Noted, record: Record | None) -> None:
         """Also of an answer that the client did not wait for, as it may know the id from its beginning."""
         if record is not None and record.owner and common.HasField("upstream_remote_address"):
-            for made in log_entry.objects_of(common):
+            for made in log_entry.objects_of(noted):
                 self._pins.note(record.owner, made, common.upstream_cluster)
 
 
 def _with_our_name(entry: Entry, names: ClusterNames) -> None:
     """Some Envoys name clusters in their own way whatever they are asked for; those say on the answer which it was."""
     common = entry.common_properties
-    record = log_entry.record_of(common)
+    record = log_entry.record_of(log_entry.noted_in(common))
     there = entry.response.response_headers.get(CLUSTER_HEADER, common.upstream_cluster)
     ours = record is not None and names.of(record.order[0]) == there
     common.upstream_cluster = record.order[0] if record is not None and ours else ""

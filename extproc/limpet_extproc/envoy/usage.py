@@ -1,7 +1,6 @@
 """The token usage of an answer, as Envoy's Lua notes it for the access log: one form for the words of all vendors."""
 
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -13,6 +12,7 @@ from limpet_extproc.contract.envoy import (
     USAGE_WRITTEN,
     USAGE_WRITTEN_LONG,
 )
+from limpet_extproc.envoy.noted import numbers
 
 MAX_TOKENS: Final = 100_000_000
 """No prompt and no answer has more: a larger number is the provider's mistake, and would stay in the sums."""
@@ -35,21 +35,25 @@ class TokenUsage(msgspec.Struct, frozen=True, gc=False):
     """Of the output."""
 
 
-def read(noted: Mapping[str, Any]) -> TokenUsage | None:
-    """The usage of an answer by the fields that were noted; None where it carried none.
+_PROMPT, _CACHED, _OUTPUT = USAGE_PROMPT.encode(), USAGE_CACHED.encode(), USAGE_OUTPUT.encode()
+_WRITTEN, _WRITTEN_LONG, _REASONING = USAGE_WRITTEN.encode(), USAGE_WRITTEN_LONG.encode(), USAGE_REASONING.encode()
+
+
+def read(noted: bytes) -> TokenUsage | None:
+    """The usage of an answer, by what was noted of it; None where it carried none.
 
     The numbers are the provider's, and are not taken further than they can be true: a part is no more than the whole.
     """
-    prompt = _tokens(noted, USAGE_PROMPT)
+    tokens = {name: _tokens(number) for name, number in numbers(noted)}.get
+    prompt = tokens(_PROMPT)
     if prompt is None:
         return None
-    output, cached = _tokens(noted, USAGE_OUTPUT) or 0, _tokens(noted, USAGE_CACHED)
-    written = _tokens(noted, USAGE_WRITTEN)
+    output, cached, written = tokens(_OUTPUT, 0), tokens(_CACHED), tokens(_WRITTEN)
     if cached is not None and cached > prompt:
         cached = prompt
     if written is not None and written > prompt:
         written = prompt
-    written_long, reasoning = _tokens(noted, USAGE_WRITTEN_LONG), _tokens(noted, USAGE_REASONING)
+    written_long, reasoning = tokens(_WRITTEN_LONG), tokens(_REASONING)
     if written_long is not None:
         written_long = min(written_long, written or 0)
     if reasoning is not None and reasoning > output:
@@ -57,13 +61,7 @@ def read(noted: Mapping[str, Any]) -> TokenUsage | None:
     return TokenUsage(prompt, cached, output, written, written_long, reasoning)
 
 
-def _tokens(noted: Mapping[str, Any], key: str) -> int | None:
-    if key not in noted:  # to ask for it would add it
-        return None
-    value = noted[key]
-    number: float = value.number_value
+def _tokens(number: float) -> int:
     if 0.0 < number <= MAX_TOKENS:
         return int(number)
-    if not value.HasField("number_value"):
-        return None
     return int(min(max(0.0, number), MAX_TOKENS)) if number == number else 0

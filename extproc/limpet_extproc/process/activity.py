@@ -5,7 +5,7 @@ from typing import Final
 
 from limpet_extproc.contract.activity import ActivityRecord, ProviderReport
 from limpet_extproc.envoy.activity_entry import EndedRequest, activity_record
-from limpet_extproc.envoy.log_entry import Entry
+from limpet_extproc.envoy.log_messages import Entry
 from limpet_extproc.envoy.spending import LaneOf
 from limpet_extproc.operator_link.activity_channel import ActivityChannel
 from limpet_extproc.process.activity_buffer import ActivityBuffer, BatchSource

@@ -14,6 +14,7 @@ from limpet_extproc.contract.record import Record
 from limpet_extproc.envoy.cluster_names import ClusterNames
 from limpet_extproc.envoy.decision_line import RequestSummary
 from limpet_extproc.envoy.limited_requests import LimitedRequests
+from limpet_extproc.envoy.log_messages import LOG_ENTRY, Entry
 from limpet_extproc.envoy.outcome import Outcomes
 from limpet_extproc.envoy.usage import TokenUsage
 from limpet_extproc.memory import Warm
@@ -101,6 +102,11 @@ def entry(
         carried = common.metadata.filter_metadata["limpet.record"].fields
         carried["v"].string_value = records.encode(record)
     return built
+
+
+def as_read(built: Any) -> Entry:
+    """An entry as it comes out of a message of the log."""
+    return LOG_ENTRY.FromString(built.SerializeToString())
 
 
 def note(provider: str, status: int, cause: str, *, message: str = "", retry_after: str = "") -> dict[str, str]:

@@ -6,7 +6,7 @@ import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 from msgspec.structs import replace
 from tests.extproc.conftest import Make
-from tests.extproc.envoy.log_world import NOW, RECORD, entry, note
+from tests.extproc.envoy.log_world import NOW, RECORD, as_read, entry, note
 
 from limpet_extproc.contract.activity import VERSION, ActivityBatch, ActivityRecord, encode_batch
 from limpet_extproc.contract.envoy import PATH_STATE
@@ -22,20 +22,24 @@ TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 def told(lane: Lane | None = None, record: Record | None = RECORD, **fields: Any) -> ActivityRecord:
     """The record of an entry, read as outcomes read it."""
-    logged = entry(record=record, **fields)
-    attempts, _ = log_entry.attempts_of(logged, record, NOW)
-    usage = log_entry.usage_of(logged.common_properties)
+    built = entry(record=record, **fields)
+    built.common_properties.start_time.FromMilliseconds(int(NOW * 1000))
+    logged = as_read(built)
+    noted = log_entry.noted_in(logged.common_properties)
+    attempts, _ = log_entry.attempts_of(logged, noted, record, NOW)
+    usage = log_entry.usage_of(noted)
     provider = logged.common_properties.upstream_cluster
     found = bill(lane, provider, record, usage) if lane and record and usage else None
-    logged.common_properties.start_time.FromMilliseconds(int(NOW * 1000))
-    reason = log_entry.reason_of(logged, record)
+    reason = log_entry.reason_of(logged, noted, record)
     ended = replace(ended_of(logged, reason, record), attempts=attempts, usage=usage, bill=found)
     return activity_record(logged, ended, lane, "0f01", "gateway-0")
 
 
 def ended_of(logged: Any, reason: str, record: Record | None = None) -> EndedRequest:
     """Of a request without attempts."""
-    times = log_entry.times_of(logged.common_properties, streamed=record is not None and record.streamed)
+    common = logged.common_properties
+    streamed = record is not None and record.streamed
+    times = log_entry.times_of(common, log_entry.noted_in(common), streamed=streamed)
     return EndedRequest(reason, times, record)
 
 
@@ -83,14 +87,15 @@ def test_very_many_candidates_are_cut_off(make: Make) -> None:
 
 
 def test_attempts_have_their_times_and_causes() -> None:
-    logged = {1: note("a", 401, "CredentialRefused", message="bad key sk-abcdefghijklmnop1234")}
-    built = entry("b", 200, attempts=2, notes=logged)
+    notes = {1: note("a", 401, "CredentialRefused", message="bad key sk-abcdefghijklmnop1234")}
+    built = entry("b", 200, attempts=2, notes=notes)
     common = built.common_properties
     common.time_to_last_rx_byte.FromMilliseconds(10)
     common.time_to_last_upstream_rx_byte.FromMilliseconds(900)
     common.metadata.filter_metadata["limpet.trail"].update({"all_began_ms": "250 "})
-    attempts, _ = log_entry.attempts_of(built, RECORD, NOW)
-    got = activity_record(built, replace(ended_of(built, "first.scored", RECORD), attempts=attempts), None, "1", "g")
+    logged = as_read(built)
+    attempts, _ = log_entry.attempts_of(logged, log_entry.noted_in(logged.common_properties), RECORD, NOW)
+    got = activity_record(logged, replace(ended_of(logged, "first.scored", RECORD), attempts=attempts), None, "1", "g")
     first, second = got.attempts
     assert (first.provider, first.outcome, first.status, first.cause) == ("a", "failed", 401, "CredentialRefused")
     assert (first.begun_s, round(first.took_s or 0, 6)) == (0.01, 0.24)
@@ -115,7 +120,8 @@ def test_nothing_that_a_provider_says_is_in_a_record(said: str, cause: str) -> N
 def test_a_key_in_a_path_that_nobody_serves_is_blanked() -> None:
     built = entry(record=None, provider="", usage=None)
     built.request.path = "/sk-abcdefghijklmnop1234/v1/chat"
-    got = activity_record(built, ended_of(built, "refused.unknown_path"), None, "1", "g")
+    logged = as_read(built)
+    got = activity_record(logged, ended_of(logged, "refused.unknown_path"), None, "1", "g")
     assert got.path == "/[key]/v1/chat"
 
 
@@ -134,7 +140,8 @@ def test_the_path_of_a_request_that_was_read_is_that_of_the_api(noted: str, sent
     built.request.path = sent
     if noted:
         built.common_properties.filter_state_objects[PATH_STATE].Pack(StringValue(value=noted))
-    assert activity_record(built, ended_of(built, "sticky.hit", RECORD), None, "1", "g").path == path
+    logged = as_read(built)
+    assert activity_record(logged, ended_of(logged, "sticky.hit", RECORD), None, "1", "g").path == path
 
 
 def test_a_refusal_is_told_with_what_was_wrong() -> None:
@@ -163,7 +170,8 @@ def test_a_refusal_by_a_key_is_told_with_its_client_and_limit(details: str, name
 def test_the_path_is_told_without_its_query_and_not_beyond_its_bound() -> None:
     built = entry(record=None, provider="", usage=None)
     built.request.path = "/v1/" + "x" * 300 + "?key=secret"
-    path = activity_record(built, ended_of(built, "refused.unknown_path"), None, "1", "g").path
+    logged = as_read(built)
+    path = activity_record(logged, ended_of(logged, "refused.unknown_path"), None, "1", "g").path
     assert (len(path), "secret" in path) == (200, False)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
-from tests.extproc.envoy.log_world import entry
+from tests.extproc.envoy.log_world import as_read, entry
 
 from limpet_extproc.dialects.port import Refusal
 from limpet_extproc.envoy.log_entry import reason_of, refused_for
@@ -22,6 +22,6 @@ from limpet_extproc.envoy.responses import refused
 )
 def test_what_is_told_of_a_refusal_is_read_again(refusal: Refusal, told: str) -> None:
     response = pb.ProcessingResponse.FromString(refused(refusal, b"{}"))
-    logged = entry(record=None, provider="", usage=None, details=response.immediate_response.details)
-    assert reason_of(logged, None) == refusal.reason
+    logged = as_read(entry(record=None, provider="", usage=None, details=response.immediate_response.details))
+    assert reason_of(logged, {}, None) == refusal.reason
     assert " ".join(refused_for(logged)) == told

@@ -7,14 +7,15 @@ from google.protobuf.struct_pb2 import Struct
 from hypothesis import given
 from hypothesis import strategies as st
 
+from limpet_extproc.contract.envoy import USAGE_TOKENS
 from limpet_extproc.envoy.usage import MAX_TOKENS, TokenUsage, read
 
 
-def noted(**numbers: Any) -> Any:
+def noted(**numbers: Any) -> bytes:
     """What the Lua of a cluster found in an answer."""
     struct = Struct()
-    struct.update(numbers)
-    return struct.fields
+    struct.update({USAGE_TOKENS: numbers})
+    return struct.SerializeToString()
 
 
 @pytest.mark.parametrize(
