@@ -34,6 +34,8 @@ NOTHING: Final = Learned()
 
 def after_attempt(learned: Learned, failed: bool, now_s: float) -> Learned:
     """The averages with one more attempt in them."""
+    if not failed and not learned.error_rate:  # nearly always
+        return Learned(learned.samples + 1, 0.0, now_s)
     alpha = max(_ALPHA, 1 / (learned.samples + 1))
     return Learned(learned.samples + 1, learned.error_rate + alpha * (float(failed) - learned.error_rate), now_s)
 

@@ -172,9 +172,12 @@ def _nearly_all_slow(durations: Sequence[_Duration], thresholds: SlownessThresho
 
 def is_slow_still(pace: UsualPace, now_s: float) -> bool:
     """Whether the answer that came at `now_s`, of a degraded provider, is one more slow one."""
-    if not pace.recent or pace.recent[-1].at_s != now_s:
+    if not pace.recent or (last := pace.recent[-1]).at_s != now_s:
         return False
-    return any(part.slow_still for part in pace.recent[-1].parts)
+    for part in last.parts:  # noqa: SIM110 - each answer comes here
+        if part.slow_still:
+            return True
+    return False
 
 
 def _durations(timing: Timing, thresholds: SlownessThresholds) -> list[tuple[_Kind, float, float]]:

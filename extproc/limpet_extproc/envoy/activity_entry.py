@@ -15,7 +15,6 @@ from limpet_extproc.contract.attempt import Attempt
 from limpet_extproc.contract.envoy import (
     TRACE_HEADER,
     TRAIL_ALL_BEGAN_MS,
-    TRAIL_METADATA,
 )
 from limpet_extproc.contract.record import Record
 from limpet_extproc.decision.bills import RequestBill
@@ -29,9 +28,9 @@ from limpet_extproc.envoy.log_entry import (
     in_seconds,
     noted_in,
     refused_for,
+    trail_in,
 )
 from limpet_extproc.envoy.log_messages import Common, Entry
-from limpet_extproc.envoy.noted import fields
 from limpet_extproc.envoy.usage import TokenUsage
 
 MOST_CONSIDERED: Final = 16
@@ -194,7 +193,7 @@ def _tried(common: Common, times: EntryTimes, attempts: Sequence[Attempt]) -> li
         return [TriedProvider(attempt.provider, attempt.outcome, attempt.status, attempt.cause, begun, took_s)]
     if not attempts:
         return []
-    left = fields(noted_in(common).get(TRAIL_METADATA))
+    left = trail_in(noted_in(common))
     noted = left[TRAIL_ALL_BEGAN_MS].string_value.split() if TRAIL_ALL_BEGAN_MS in left else []
     begun_s: list[float | None] = [None] * len(attempts)
     if len(noted) == len(attempts) - 1:

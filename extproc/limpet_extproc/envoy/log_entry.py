@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from math import isfinite
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias
 
 import msgspec
 from envoy.config.core.v3.base_pb2 import RequestMethod
@@ -72,6 +73,11 @@ _CLIENT_BUFFER_BYTES: Final = 256 * 1024
 _LONGEST_KEPT: Final = 150
 """Bytes of a path that many requests may have, with the name of its type before it."""
 
+TrailFields: TypeAlias = Mapping[str, Any]
+"""Of what the attempts left, the `google.protobuf.Value` by name."""
+
+NOTHING_LEFT: Final[TrailFields] = MappingProxyType({})
+
 UNDER_WAY: Final = accesslog_pb2.AccessLogType.DownstreamPeriodic
 """The type of an entry of a request that goes on."""
 
@@ -96,22 +102,27 @@ def noted_in(common: Common) -> Noted:
     return noted
 
 
-def times_of(common: Common, noted: Noted, *, streamed: bool) -> EntryTimes:
+def trail_in(noted: Noted) -> TrailFields:
+    """What the attempts left; mostly nothing, but for the time of a stream's first token."""
+    left = noted.get(TRAIL_METADATA)
+    return fields(left) if left else NOTHING_LEFT
+
+
+def times_of(common: Common, left: TrailFields, *, streamed: bool) -> EntryTimes:
     """The times of an entry."""
     later_s = 0.0
-    if streamed and (trail_of := fields(noted.get(TRAIL_METADATA))) and TRAIL_FIRST_TOKEN_MS in trail_of:
-        later_ms = trail_of[TRAIL_FIRST_TOKEN_MS].number_value
+    if streamed and TRAIL_FIRST_TOKEN_MS in left:
+        later_ms = left[TRAIL_FIRST_TOKEN_MS].number_value
         later_s = later_ms / 1000 if isfinite(later_ms) and later_ms > 0 else 0.0
-    has, ended, came = common.HasField, common.duration, common.time_to_first_upstream_rx_byte
-    sent = common.time_to_first_upstream_tx_byte if has("time_to_first_upstream_tx_byte") else None
-    whole = common.time_to_last_upstream_rx_byte if has("time_to_last_upstream_rx_byte") else None
-    first = common.time_to_first_downstream_tx_byte if has("time_to_first_downstream_tx_byte") else None
+    # An absent one is as long as nothing, which nothing takes.
+    ended, came, whole = common.duration, common.time_to_first_upstream_rx_byte, common.time_to_last_upstream_rx_byte
+    sent, first = common.time_to_first_upstream_tx_byte, common.time_to_first_downstream_tx_byte
     return EntryTimes(
         ended.seconds + ended.nanos / 1e9,
-        None if sent is None else sent.seconds + sent.nanos / 1e9,
+        sent.seconds + sent.nanos / 1e9 or None,
         came.seconds + came.nanos / 1e9,
-        None if whole is None else whole.seconds + whole.nanos / 1e9,
-        None if first is None else first.seconds + first.nanos / 1e9,
+        whole.seconds + whole.nanos / 1e9 or None,
+        first.seconds + first.nanos / 1e9 or None,
         later_s,
     )
 
@@ -192,21 +203,21 @@ def refused_for(entry: Entry) -> tuple[str, str, str]:
 
 
 def attempts_of(
-    entry: Entry, noted: Noted, record: Record | None, now_s: float, *, read: bool = True
+    entry: Entry, left: TrailFields, record: Record | None, now_s: float, *, read: bool = True
 ) -> tuple[tuple[Attempt, ...], dict[str, float]]:
     """All attempts of the request, and by provider the seconds that it asked to wait for its limit.
 
+    `left` is what they left (`trail_in`).
     `read`: what is wrong with an answer has been noted, so what has no note is not the provider's fault.
     """
     common = entry.common_properties
     last = last_attempt(entry, read=read)
-    left = fields(noted.get(TRAIL_METADATA))
-    if not left and common.upstream_request_attempt_count <= 1:
+    notes = trail.notes_of(left) if left else {}
+    if not notes and TRAIL_TIMEOUT not in left and common.upstream_request_attempt_count <= 1:
         if not last.provider:
             return (), {}
         model = record.model if record else ""
         return (Attempt(last.provider, model, last.status, last.outcome, last.cause),), {}
-    notes = trail.notes_of(left)
     waits = {
         number: seconds
         for number, note in notes.items()

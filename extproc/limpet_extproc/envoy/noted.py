@@ -6,7 +6,6 @@ classes that are made for a Struct that takes twice as long. https://protobuf.de
 
 import re
 from collections.abc import Callable, Mapping
-from struct import Struct as Layout
 from typing import Any, Final, TypeAlias
 
 from google.protobuf.struct_pb2 import Struct
@@ -15,9 +14,6 @@ Noted: TypeAlias = Mapping[str, bytes]
 """By namespace."""
 
 _LENGTH: Final = rb"[\x80-\xff]*[\0-\x7f]"
-_each_number: Final = re.compile(rb"\x0a.\x0a.([a-z_]+)\x12\x09\x11(.{8})", re.DOTALL).findall
-"""Entries of a Struct whose values are numbers; no name is so long that a length takes more than a byte."""
-_unpack_double: Final = Layout("<d").unpack
 
 
 def fields(struct: bytes | None) -> Mapping[str, Any]:
@@ -44,9 +40,13 @@ def only_text(name: str) -> Callable[[bytes], str]:
     return read
 
 
-def numbers(struct: bytes) -> list[tuple[bytes, float]]:
-    """The names and numbers of a Struct with a table of them, which has nothing else and is in nothing else.
+def numbers(struct: bytes) -> list[tuple[bytes, bytes]]:
+    """The names in a Struct that is a table of numbers, or has one and nothing else; each with a double in bytes.
 
     Names are of small letters and underscores.
     """
-    return [(name, _unpack_double(value)[0]) for name, value in _each_number(struct)]
+    return _each_number(struct)
+
+
+_each_number: Final = re.compile(rb"\x0a.\x0a.([a-z_]+)\x12\x09\x11(.{8})", re.DOTALL).findall
+"""Entries of a Struct whose values are numbers; no name is so long that a length takes more than a byte."""

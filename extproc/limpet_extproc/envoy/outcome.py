@@ -184,23 +184,24 @@ class Outcomes:
         noted = log_entry.noted_in(common)
         record = log_entry.record_of(noted)
         reason = log_entry.reason_of(entry, noted, record)
-        now_s = self._clock()
-        if not common.upstream_cluster:
+        now_s, cluster = self._clock(), common.upstream_cluster
+        if not cluster:
             self._answered_here(entry, reason)
             self._end_trial(record, (), age_s=0.0)
             self._limited.ended(record, (), None, now_s)
             self._remembering.unanswered(record)
             return
-        attempts, waits_s = log_entry.attempts_of(entry, noted, record, now_s, read=read)
+        left = log_entry.trail_in(noted)
+        attempts, waits_s = log_entry.attempts_of(entry, left, record, now_s, read=read)
         age_s = max(0.0, now_s - record.started_s) if record is not None else 0.0
         if common.access_log_type == log_entry.UNDER_WAY:
             self._count_failures(record, attempts, waits_s, now_s, age_s, ended=False)
             self._limited.under_way(record, attempts)
             self._note_objects(common, noted, record)
-            self._remembering.began(record, common.upstream_cluster)
+            self._remembering.began(record, cluster)
             return
         # Without a host the answer is Envoy's, or a refusal of our own.
-        provider = common.upstream_cluster if common.HasField("upstream_remote_address") else ""
+        provider = cluster if common.HasField("upstream_remote_address") else ""
         usage = log_entry.usage_of(noted) if provider and not _is_read_again(record) else None
         if usage is None and (record is None or not record.streamed):
             attempts = self._without_usage(entry, provider if read else "", record, attempts)
@@ -208,12 +209,14 @@ class Outcomes:
         self._metrics.requests.add(1, provider or "none", reason, outcome)
         # Nearly all requests: none failed before, and whoever was to be tried has answered.
         at_once = outcome == "ok" and len(attempts) == 1 and (record is None or record.order[0] == provider)
-        if not at_once:
+        if at_once:
+            self._metrics.attempts.add(1, provider, "ok")
+        else:
             self._count_failures(record, attempts, waits_s, now_s, age_s, ended=True)
-        for attempt in attempts:
-            self._count(attempt)
+            for attempt in attempts:
+                self._count(attempt)
         answer_bytes = entry.response.response_body_bytes
-        times = log_entry.times_of(common, noted, streamed=record is not None and record.streamed)
+        times = log_entry.times_of(common, left, streamed=record is not None and record.streamed)
         bill, reported = self._spending.count(provider, outcome, record, usage, answer_bytes), usage
         finding = None
         if not provider or outcome != "ok":
@@ -250,8 +253,7 @@ class Outcomes:
         if reason == "answered.health":
             return  # load balancers check every few seconds; their lines would hide all others
         if self._shows:
-            common = entry.common_properties
-            times = log_entry.times_of(common, log_entry.noted_in(common), streamed=False)
+            times = log_entry.times_of(entry.common_properties, log_entry.NOTHING_LEFT, streamed=False)
             self._show(entry, EndedRequest(reason, times))
 
     def _show(self, entry: Entry, ended: EndedRequest) -> None:
@@ -357,18 +359,19 @@ class Outcomes:
             self._metrics.attempts.add(1, attempt.provider, attempt.outcome)
 
     def _count_tokens(self, usage: TokenUsage, provider: str, model: str) -> None:
-        self._metrics.prompt_tokens.add(usage.prompt, provider, model)
-        self._metrics.output_tokens.add(usage.output, provider, model)
+        metrics = self._metrics
+        metrics.prompt_tokens.add(usage.prompt, provider, model)
+        metrics.output_tokens.add(usage.output, provider, model)
         if usage.written is not None:
-            self._metrics.written_tokens.add(usage.written, provider, model)
+            metrics.written_tokens.add(usage.written, provider, model)
         if usage.written_long is not None:
-            self._metrics.written_long_tokens.add(usage.written_long, provider, model)
+            metrics.written_long_tokens.add(usage.written_long, provider, model)
         if usage.reasoning is not None:
-            self._metrics.reasoning_tokens.add(usage.reasoning, provider, model)
+            metrics.reasoning_tokens.add(usage.reasoning, provider, model)
         if usage.cached is None:
-            self._metrics.cache_unreported.add(usage.prompt, provider, model)
+            metrics.cache_unreported.add(usage.prompt, provider, model)
         else:
-            self._metrics.cached_tokens.add(usage.cached, provider, model)
+            metrics.cached_tokens.add(usage.cached, provider, model)
             self._caches.read(provider, usage.prompt, usage.cached)
 
     def _note_objects(self, common: Common, noted: Noted, record: Record | None) -> None:

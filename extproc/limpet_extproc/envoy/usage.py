@@ -1,5 +1,6 @@
 """The token usage of an answer, as Envoy's Lua notes it for the access log: one form for the words of all vendors."""
 
+from struct import Struct
 from typing import Final
 
 import msgspec
@@ -35,6 +36,7 @@ class TokenUsage(msgspec.Struct, frozen=True, gc=False):
     """Of the output."""
 
 
+_unpack_double: Final = Struct("<d").unpack
 _PROMPT, _CACHED, _OUTPUT = USAGE_PROMPT.encode(), USAGE_CACHED.encode(), USAGE_OUTPUT.encode()
 _WRITTEN, _WRITTEN_LONG, _REASONING = USAGE_WRITTEN.encode(), USAGE_WRITTEN_LONG.encode(), USAGE_REASONING.encode()
 
@@ -44,7 +46,7 @@ def read(noted: bytes) -> TokenUsage | None:
 
     The numbers are the provider's, and are not taken further than they can be true: a part is no more than the whole.
     """
-    tokens = {name: _tokens(number) for name, number in numbers(noted)}.get
+    tokens = {name: _tokens(double) for name, double in numbers(noted)}.get
     prompt = tokens(_PROMPT)
     if prompt is None:
         return None
@@ -61,7 +63,8 @@ def read(noted: bytes) -> TokenUsage | None:
     return TokenUsage(prompt, cached, output, written, written_long, reasoning)
 
 
-def _tokens(number: float) -> int:
+def _tokens(double: bytes) -> int:
+    (number,) = _unpack_double(double)
     if 0.0 < number <= MAX_TOKENS:
         return int(number)
     return int(min(max(0.0, number), MAX_TOKENS)) if number == number else 0

@@ -1,6 +1,6 @@
 """The states of the providers as a worker sees them now: besides its memory the one thing that changes over time."""
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
@@ -68,7 +68,7 @@ class ProviderTracker:
         self._good_probe_s: dict[HealthScope, float] = {}
         self._windows: dict[HealthScope, error_rate.ErrorWindow] = {}
         """Of those with a failure in it; for all others it is cheaper to note when they answered."""
-        self._calm: dict[HealthScope, deque[float]] = {}
+        self._calm: defaultdict[HealthScope, deque[float]] = defaultdict(_last_answers)
         self._paces: dict[HealthScope, slowness.UsualPace] = {}
         self._last_answer_s: dict[HealthScope, float] = {}
         self._last_asked_s: dict[HealthScope, float] = {}
@@ -332,9 +332,7 @@ class ProviderTracker:
     def _count(self, scope: HealthScope, now_s: float, *, failed: bool, conversation: str = "") -> None:
         window = self._windows.get(scope)
         if window is None:
-            calm = self._calm.get(scope)
-            if calm is None:
-                calm = self._calm[scope] = deque(maxlen=error_rate.DEFAULT_RATE.attempts)
+            calm = self._calm[scope]
             if not failed:
                 calm.append(now_s)
                 return
@@ -373,6 +371,10 @@ class ProviderTracker:
         self._factors.clear()
         self._factors.update(learn.factors(self._learned, now_s))
         self._speeds.compare(now_s)
+
+
+def _last_answers() -> deque[float]:
+    return deque(maxlen=error_rate.DEFAULT_RATE.attempts)
 
 
 def _held_against(event: ProviderEvent) -> tuple[HealthScope, ...]:

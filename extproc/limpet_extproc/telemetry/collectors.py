@@ -5,6 +5,7 @@ when a page is made: in another thread, so what that reads is copied in one step
 """
 
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import Final
@@ -26,13 +27,12 @@ class Count(Collector):
         self._name = name
         self._what = what
         self._labelnames = tuple(labels)
-        self._sums: dict[Labels, float] = {}
+        self._sums: defaultdict[Labels, float] = defaultdict(float)
         registry.register(self)
 
     def add(self, amount: float, *labels: str) -> None:
         """Count `amount` under these labels. One thread only."""
-        sums = self._sums
-        sums[labels] = sums.get(labels, 0.0) + amount
+        self._sums[labels] += amount
 
     def collect(self) -> Iterable[Metric]:
         """See `Collector`."""

@@ -26,7 +26,7 @@ def told(lane: Lane | None = None, record: Record | None = RECORD, **fields: Any
     built.common_properties.start_time.FromMilliseconds(int(NOW * 1000))
     logged = as_read(built)
     noted = log_entry.noted_in(logged.common_properties)
-    attempts, _ = log_entry.attempts_of(logged, noted, record, NOW)
+    attempts, _ = log_entry.attempts_of(logged, log_entry.trail_in(noted), record, NOW)
     usage = log_entry.usage_of(noted)
     provider = logged.common_properties.upstream_cluster
     found = bill(lane, provider, record, usage) if lane and record and usage else None
@@ -39,7 +39,8 @@ def ended_of(logged: Any, reason: str, record: Record | None = None) -> EndedReq
     """Of a request without attempts."""
     common = logged.common_properties
     streamed = record is not None and record.streamed
-    times = log_entry.times_of(common, log_entry.noted_in(common), streamed=streamed)
+    left = log_entry.trail_in(log_entry.noted_in(common))
+    times = log_entry.times_of(common, left, streamed=streamed)
     return EndedRequest(reason, times, record)
 
 
@@ -94,7 +95,9 @@ def test_attempts_have_their_times_and_causes() -> None:
     common.time_to_last_upstream_rx_byte.FromMilliseconds(900)
     common.metadata.filter_metadata["limpet.trail"].update({"all_began_ms": "250 "})
     logged = as_read(built)
-    attempts, _ = log_entry.attempts_of(logged, log_entry.noted_in(logged.common_properties), RECORD, NOW)
+    attempts, _ = log_entry.attempts_of(
+        logged, log_entry.trail_in(log_entry.noted_in(logged.common_properties)), RECORD, NOW
+    )
     got = activity_record(logged, replace(ended_of(logged, "first.scored", RECORD), attempts=attempts), None, "1", "g")
     first, second = got.attempts
     assert (first.provider, first.outcome, first.status, first.cause) == ("a", "failed", 401, "CredentialRefused")

@@ -1,5 +1,6 @@
 """Dynamic metadata as a log entry has it, read from its bytes."""
 
+from struct import unpack
 from typing import Any
 
 import pytest
@@ -43,7 +44,7 @@ def test_of_any_other_form_the_text_is_looked_for(values: dict[str, Any], expect
     )
 )
 def test_each_number_of_a_table_is_read(table: dict[str, float]) -> None:
-    found = {name.decode(): value for name, value in numbers(written({"v": table}))}
+    found = {name.decode(): unpack("<d", double)[0] for name, double in numbers(written({"v": table}))}
     assert {name: repr(value) for name, value in found.items()} == {name: repr(each) for name, each in table.items()}
 
 
