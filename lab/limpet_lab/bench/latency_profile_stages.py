@@ -51,6 +51,7 @@ _OF_LOG_ENTRIES: Final = frozenset(
     {
         "limpet_extproc.contract.record",
         "limpet_extproc.envoy.log_entry",
+        "limpet_extproc.envoy.noted",
         "limpet_extproc.envoy.trail",
         "limpet_extproc.envoy.usage",
     }
