@@ -9,7 +9,7 @@ from typing import Final
 
 import trustme
 from tests.cluster.kubelet import NODE_NAME
-from tests.cluster.portforward.build import find
+from tests.cluster.portforward.build import PORT_FORWARDER
 from tests.cluster.world import ADDRESS
 
 from limpet_lab.kubernetes.apiserver import ApiServer
@@ -28,7 +28,9 @@ def forwarding(server: ApiServer, directory: Path, environment: Mapping[str, str
     issued.cert_chain_pems[0].write_to_path(certificate)
     issued.private_key_pem.write_to_path(key)
     flags = ("-listen", f"{ADDRESS}:{port}", "-certificate", str(certificate), "-key", str(key))
-    program = Program("port-forwarder", (str(find(environment)), *flags), directory / "port-forwarder.log")
+    program = Program(
+        "port-forwarder", (str(PORT_FORWARDER.find(environment)), *flags), directory / "port-forwarder.log"
+    )
     program.start()
     try:
         _wait(program, port)

@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 import uvloop
-from tests.extproc.envoy.h2spec.build import find
+from tests.extproc.envoy.h2spec.build import H2SPEC
 from tests.extproc.envoy.h2spec.forwarder import forwarding
 
 from limpet_extproc.envoy.calls import CallMessages, Streaming
@@ -43,7 +43,7 @@ async def _outcomes(folder: Path) -> dict[tuple[str, str], bool]:
     server = Server(lambda _: Streaming(_hundred_bytes))
     await server.start(folder / "socket")
     async with forwarding(folder / "socket") as port:
-        command = (find(os.environ), "--strict", "--port", str(port), "--junit-report", report, *SECTIONS)
+        command = (H2SPEC.find(os.environ), "--strict", "--port", str(port), "--junit-report", report, *SECTIONS)
         h2spec = await asyncio.create_subprocess_exec(*command, stdout=subprocess.DEVNULL)
         await h2spec.wait()
     await server.stop(0)
@@ -63,4 +63,4 @@ def test_a_program_that_is_not_built_is_named_with_the_command_that_builds_it(tm
     with pytest.raises(
         AssetsMissingError, match=r"not built yet; run: python -m tests\.extproc\.envoy\.h2spec\.build$"
     ):
-        find({"XDG_CACHE_HOME": str(tmp_path)})
+        H2SPEC.find({"XDG_CACHE_HOME": str(tmp_path)})
