@@ -1,9 +1,11 @@
 """The `limpet` command. Other parts add their own subcommands by the entry-point group `limpet.commands`."""
 
 import asyncio
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import EntryPoint, entry_points, version
 from pathlib import Path
@@ -272,6 +274,10 @@ _OF_CLUSTERS: Final = ("aiohttp", "kubernetes")
 """Packages with which a command asks a cluster; on a laptop they may be missing."""
 
 
+_OF_A_DISK: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""Why a file, whose name is not known then, takes no more."""
+
+
 def _absent() -> None:
     """What is listed and never runs: a subcommand that is called is loaded first."""
 
@@ -279,13 +285,29 @@ def _absent() -> None:
 def main() -> None:
     """Run the command that this process was called with."""
     try:
-        application(sys.argv[1:])()
+        _run(sys.argv[1:])
     except ModuleNotFoundError as error:
         if error.name not in _OF_CLUSTERS:
             raise
         message = f"limpet: asking a cluster needs the Python package {error.name}, which is not installed here"
         how = "'make tools' in the checkout, or pip install 'limpet[operator]', brings it"
         raise SystemExit(f"{message}; {how}") from error
+    except OSError as error:
+        if error.errno not in _OF_A_DISK or error.filename is not None:
+            raise
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would try again at its end.
+        raise SystemExit(f"limpet: what it prints cannot be written: {error.strerror}") from error
+
+
+def _run(arguments: Sequence[str]) -> None:
+    """Until all that it prints is written. Raises OSError where that is not possible, or SystemExit."""
+    try:
+        application(arguments)()
+    except SystemExit:
+        with suppress(BrokenPipeError):
+            sys.stdout.flush()
+        raise
 
 
 if __name__ == "__main__":

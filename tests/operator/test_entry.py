@@ -51,3 +51,26 @@ def test_it_begins_without_the_packages_that_only_a_cluster_takes(tmp_path: Path
         f"limpet: asking a cluster needs the Python package {name}, which is not installed here; "
         "'make tools' in the checkout, or pip install 'limpet[operator]', brings it\n"
     )
+
+
+EXAMPLES = str(Path(__file__).parents[2] / "examples/quickstart")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("mesh", "istio", "--providers", EXAMPLES),
+        ("render", EXAMPLES),
+        ("validate", EXAMPLES),
+        ("client-key", "new", "laptop"),
+        ("--version",),
+        ("--help",),
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_disk_that_is_full_is_one_line(arguments: tuple[str, ...]) -> None:
+    command = [sys.executable, "-c", _LIMPET, *arguments]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert done.stderr.splitlines()[-1] == "limpet: what it prints cannot be written: No space left on device"
