@@ -26,16 +26,19 @@ class SpeedMetrics:
                 registry=registry,
             ),
         )
-        self._shown: set[tuple[int, tuple[str, str]]] = set()
+        self._shown: dict[tuple[int, tuple[str, str]], Gauge] = {}
+        """The series of each: to find one takes longer than to set it."""
 
     def show(self, changes: Mapping[tuple[str, str], Shown | None]) -> None:
         """Show what changed, by provider and model; None: nothing is known of it any more."""
         for labels, measured in changes.items():
             for which, gauge in enumerate(self._gauges):
                 value = measured[which] if measured is not None else 0.0
+                series = self._shown.get((which, labels))
                 if value > 0:
-                    gauge.labels(*labels).set(value)
-                    self._shown.add((which, labels))
-                elif (which, labels) in self._shown:
+                    if series is None:
+                        series = self._shown[which, labels] = gauge.labels(*labels)
+                    series.set(value)
+                elif series is not None:
                     gauge.remove(*labels)
-                    self._shown.discard((which, labels))
+                    del self._shown[which, labels]
