@@ -5,13 +5,15 @@ an expectation over all of them, which a request must not have to reckon for eac
 """
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from limpet_extproc.contract.prices import Price
 from limpet_extproc.contract.record import Record
 from limpet_extproc.decision.pool import Pool
 from limpet_extproc.decision.price import NEARLY_FREE_USD, PER_MTOK, price_for
 from limpet_extproc.decision.snapshot import Candidate, Lane
+
+_NOBODY: Final[frozenset[str]] = frozenset()
 
 OpenTo: TypeAlias = tuple[Sequence[Candidate], Sequence[Price], Sequence[int]]
 """The candidates, the prices of the request there, and how many each of them stands for; empty: one."""
@@ -80,23 +82,23 @@ def _of_groups(
     )
     if least_usd < NEARLY_FREE_USD:
         return None
-    names = {served, *record.order, *lane.draining, *[each.provider for each in cheapest]}
-    apart = frozenset(names)
+    names = frozenset((served, *record.order, *lane.draining, *[each.provider for each in cheapest]))
+    left_out = _NOBODY
     if passed_over:
-        apart = apart.union(passed_over)
-        names = {name for name in names if name == served or name not in passed_over}
-    places = pool.lane.places
-    others = [lane.candidates[place] for place in sorted([places[name] for name in names if name in places])]
-    counts = [1] * len(others)
+        left_out = frozenset(passed_over).difference((served,))
+        names = names.difference(left_out)
+    beside = pool.groups.beside(names, left_out)
     limit = least_usd * (1 + lane.policy.spread_within_percent / 100) / PER_MTOK
-    for group, mean, left in pool.groups.without(apart):
+    if prompt_tokens * beside.most_input + output_tokens * beside.most_output <= limit:
+        return beside.candidates, beside.prices, beside.counts  # all of them are near-equals
+    others, counts = [*beside.alone], [1] * len(beside.alone)
+    for group, mean, left in beside.groups:
         least, most = group.least, group.most
         if prompt_tokens * most.input + output_tokens * most.output <= limit:
             others.append(mean)
             counts.append(left)
         elif prompt_tokens * least.input + output_tokens * least.output <= limit:
-            some = [each for each in group.members if each.provider not in apart]
-            others += some
+            others += [each for each in group.members if each.provider not in names and each.provider not in left_out]
             counts += [1] * left
         # The request would not have been spread to any of the rest.
     return others, [each.price for each in others if each.price is not None], counts

@@ -36,31 +36,61 @@ GroupLeft: TypeAlias = "tuple[PriceGroup, Candidate, int]"
 """A group, and the mean and the number of some of its members."""
 
 
+class GroupsBeside(NamedTuple):
+    """Some candidates by themselves, and groups of all others."""
+
+    alone: "list[Candidate]"
+    """In the order in which they were given."""
+    groups: list[GroupLeft]
+    most_input: float
+    """The highest price of any in a group."""
+    most_output: float
+    candidates: "list[Candidate]"
+    """Those that are alone, and the mean of each group."""
+    prices: list[Price]
+    counts: list[int]
+    """How many each of them stands for."""
+
+
 class PriceGroups:
     """All that have a price. Only for prices that are the same for all requests."""
 
-    __slots__ = ("_all", "_at", "_known")
+    __slots__ = ("_all", "_at", "_known", "_members")
 
     def __init__(self, candidates: "Iterable[Candidate]") -> None:
+        self._members = {each.provider: each for each in candidates if each.price is not None}
         alike: dict[bytes, list[Candidate]] = {}
-        for each in candidates:
-            if each.price is not None:
-                alike.setdefault(cost_kind(each, price=None, next_price=None), []).append(each)
+        for each in self._members.values():
+            alike.setdefault(cost_kind(each, price=None, next_price=None), []).append(each)
         self._all = [_group(members) for some in alike.values() for members in _narrow(some)]
         self._at = {each.provider: (at, each.price) for at, group in enumerate(self._all) for each in group.members}
+        self._known: dict[tuple[frozenset[str], frozenset[str]], GroupsBeside] = {}
 
-        self._known: dict[frozenset[str], Sequence[GroupLeft]] = {}
-
-    def without(self, apart: frozenset[str]) -> "Sequence[GroupLeft]":
-        """Each with the mean and the number of its members that are not `apart`; none of which all are."""
-        known = self._known.get(apart)
+    def beside(self, alone: frozenset[str], left_out: frozenset[str] = frozenset()) -> GroupsBeside:
+        """All but those that are `left_out` and not `alone`."""
+        known = self._known.get((alone, left_out))
         if known is None:
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
-            known = self._known[apart] = self._without(apart)
+            known = self._known[alone, left_out] = self._beside(alone, left_out)
         return known
 
-    def _without(self, apart: Iterable[str]) -> "list[GroupLeft]":
+    def _beside(self, alone: frozenset[str], left_out: frozenset[str]) -> GroupsBeside:
+        some = [each for name, each in self._members.items() if name in alone]
+        groups = self._without(alone | left_out)
+        candidates = [*some, *[mean for _, mean, _ in groups]]
+        return GroupsBeside(
+            some,
+            groups,
+            max([group.most.input for group, _, _ in groups], default=0.0),
+            max([group.most.output for group, _, _ in groups], default=0.0),
+            candidates,
+            [each.price for each in candidates if each.price is not None],
+            [*[1 for _ in some], *[left for _, _, left in groups]],
+        )
+
+    def _without(self, apart: Iterable[str]) -> list[GroupLeft]:
+        """Each with the mean and the number of its members that are not `apart`; none of which all are."""
         gone: dict[int, list[Price]] = {}
         for name in apart:
             at, price = self._at.get(name, (-1, None))

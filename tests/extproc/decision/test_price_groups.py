@@ -27,10 +27,10 @@ def test_each_candidate_is_in_one_group_of_its_like(make: Make, fields: list[tup
     lane = make.lane(
         *(make.provider(f"p{at}", price=price, weight=weight) for at, (price, weight) in enumerate(fields))
     )
-    groups = [
-        group for group, _, left in PriceGroups(lane.candidates).without(frozenset()) if left == len(group.members)
-    ]
+    beside = PriceGroups(lane.candidates).beside(frozenset())
+    groups = [group for group, _, _ in beside.groups]
     assert sorted(each.provider for group in groups for each in group.members) == sorted(lane.by_provider)
+    assert [left for _, _, left in beside.groups] == [len(group.members) for group in groups] == beside.counts
     for group in groups:
         mean = group.mean
         assert {each.weight for each in group.members} == {mean.weight}
@@ -48,11 +48,13 @@ def test_members_that_are_apart_are_not_counted(make: Make) -> None:
         *(make.provider(f"p{at}", price=price) for at, price in enumerate(prices)), make.provider("other", weight=1)
     )
     groups = PriceGroups(lane.candidates)
-    assert [left for _, _, left in groups.without(frozenset(("p1", "p3", "nobody")))] == [2, 1]
-    ((_, mean, left),) = groups.without(frozenset(("p0", "p3", "other")))
-    assert left == 2
-    assert mean.price is not None
-    assert msgspec.structs.astuple(mean.price)[:4] == pytest.approx([1.011] * 4)
+    assert groups.beside(frozenset(("p1", "p3", "nobody"))).counts == [1, 1, 2, 1]
+    beside = groups.beside(frozenset(("p3",)), frozenset(("p0", "other")))
+    assert [each.provider for each in beside.candidates] == ["p3", ""]
+    assert beside.counts == [1, 2]
+    assert beside.most_input == beside.most_output == 1.014
+    mean = beside.prices[1]
+    assert msgspec.structs.astuple(mean)[:4] == pytest.approx([1.011] * 4)
 
 
 def test_a_bill_over_hundreds_looks_at_a_few(make: Make) -> None:
