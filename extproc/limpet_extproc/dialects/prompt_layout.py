@@ -123,7 +123,7 @@ def longer_layout(layout: PromptLayout, end: int, size: int, listed: Body, messa
 
     `messages` are views into `listed`, which has these bytes in their place: at least one, at most `MOST_ADDED`.
     """
-    _, ends = _places(listed, messages)
+    ends = _ends_in_a_row(listed, messages)
     count, more = layout.count, len(ends)
     places = (*_BEFORE, *layout.ends, *map(end.__add__, ends))
     return replace(
@@ -133,6 +133,14 @@ def longer_layout(layout: PromptLayout, end: int, size: int, listed: Body, messa
         ends=tuple(still_kept(count, more, places)[BEFORE_MESSAGES:]),
         count=count + more,
     )
+
+
+def _ends_in_a_row(listed: Body, messages: Sequence[Raw]) -> Sequence[int]:
+    """Where the messages of a list end. Most clients write nothing around its commas: then their lengths say it."""
+    lengths = list(map(len, map(_VIEW, messages)))
+    if sum(lengths) + len(lengths) + 1 == len(listed):
+        return list(accumulate(map((1).__add__, lengths)))
+    return _places(listed, messages)[1]
 
 
 def moved(span: Span, end: int, more: int) -> Span:
