@@ -263,6 +263,8 @@ TRANSLATING_FILTER: Final = "limpet.translate"
 UNTRANSLATED_PATH: Final = "/limpet-untranslated"
 """Before the path of a request that is still to be translated. No provider has it, so that it does no work for one that
 was not."""
+NO_TRANSLATOR_PATH: Final = "/limpet-no-translator"
+"""The same of one that nobody is to translate: its route is from before the first provider for which that is done."""
 
 REQUEST_LOG: Final = "limpet.request"
 """The access log that ext_proc learns from: one entry a request, with all its attempts."""
