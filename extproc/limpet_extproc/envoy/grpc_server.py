@@ -9,6 +9,7 @@ import logging
 import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator
+from functools import partial
 from pathlib import Path
 from struct import Struct
 from types import coroutine
@@ -34,20 +35,60 @@ _OK: Final = header_block(*_HEAD)
 _ENDED: Final = header_block(("grpc-status", "0"))
 
 
+MOST_UNFINISHED_BYTES: Final = 512 << 20
+"""Of messages on one connection of which only the beginning has come; one alone may be as large as any message."""
+
+
 _How = TypeVar("_How", Unary, Streaming)
+
+
+class Unfinished:
+    """How long the messages of a connection are, together, that have not come whole."""
+
+    __slots__ = ("_bytes", "_most_bytes")
+
+    def __init__(self, most_bytes: int = MOST_UNFINISHED_BYTES) -> None:
+        self._bytes = 0
+        self._most_bytes = most_bytes
+
+    def has_room(self, size: int) -> bool:
+        """Whether there is room for a message as long as that; then it is taken."""
+        total = self._bytes + size
+        if self._bytes and total > self._most_bytes:
+            return False
+        self._bytes = total
+        return True
+
+    def let_go(self, size: int) -> None:
+        """One as long as that is whole, or will never be."""
+        self._bytes -= size
 
 
 class _AnyCall(Generic[_How]):
     """What calls of both kinds have in common."""
 
-    __slots__ = ("_answered", "_begun", "_how", "_max_bytes", "_missing", "_pending", "_stream", "_task")
+    __slots__ = (
+        "_answered",
+        "_begun",
+        "_held",
+        "_how",
+        "_max_bytes",
+        "_missing",
+        "_pending",
+        "_stream",
+        "_task",
+        "_unfinished",
+    )
 
-    def __init__(self, how: _How, stream: H2Stream, max_message_bytes: int) -> None:
+    def __init__(self, how: _How, stream: H2Stream, max_message_bytes: int, unfinished: Unfinished) -> None:
         self._how: _How = how
         self._stream = stream
         self._max_bytes = max_message_bytes
+        self._unfinished = unfinished
         self._pending: list[memoryview] = []
         """The beginning of a message. What came with it is kept as long, which is hardly ever of another call."""
+        self._held = 0
+        """The length of that message, as it counts among the unfinished ones."""
         self._missing = 0
         """The rest of it, in bytes; 0: not even its length is known."""
         self._begun = False
@@ -63,7 +104,7 @@ class _AnyCall(Generic[_How]):
             return
         if self._pending:
             payload = memoryview(b"".join((*self._pending, payload)))
-            self._pending = []
+            self._let_go()
         self._missing = 0
         while len(payload) >= _PREFIX:
             compressed, length = _unpack_prefix(payload)
@@ -75,7 +116,10 @@ class _AnyCall(Generic[_How]):
                 return
             end = _PREFIX + length
             if end > len(payload):
-                self._missing = end - len(payload)
+                if not self._unfinished.has_room(end):
+                    self.fail(RESOURCE_EXHAUSTED, "too much of messages that are not whole")
+                    return
+                self._held, self._missing = end, end - len(payload)
                 break
             if end == len(payload):
                 self._message(payload[_PREFIX:])
@@ -84,6 +128,11 @@ class _AnyCall(Generic[_How]):
             payload = payload[end:]
         if payload:
             self._pending = [payload]
+
+    def _let_go(self) -> None:
+        self._unfinished.let_go(self._held)
+        self._held = 0
+        self._pending = []
 
     def end(self) -> None:
         """See `Receiver`."""
@@ -95,7 +144,7 @@ class _AnyCall(Generic[_How]):
     def cancel(self) -> None:
         """See `Receiver`."""
         # The stream and its call refer to each other: until the garbage collector comes by, both would keep this.
-        self._pending = []
+        self._let_go()
         if self._task is not None:
             self._task.cancel()
 
@@ -161,8 +210,8 @@ class Call(_AnyCall[Streaming]):
 
     __slots__ = ("_ended", "_messages", "_waiting")
 
-    def __init__(self, how: Streaming, stream: H2Stream, max_message_bytes: int) -> None:
-        super().__init__(how, stream, max_message_bytes)
+    def __init__(self, how: Streaming, stream: H2Stream, max_message_bytes: int, unfinished: Unfinished) -> None:
+        super().__init__(how, stream, max_message_bytes, unfinished)
         self._messages: deque[bytes] = deque()
         self._ended = False
         self._waiting: asyncio.Future[None] | None = None
@@ -239,7 +288,9 @@ class Server:
         )
 
     def _connection(self) -> Connection:
-        return Connection(self._open, self._connections, self._max_bytes + _PREFIX, self._closed)
+        later = asyncio.get_running_loop().call_later
+        open_ = partial(self._open, Unfinished())
+        return Connection(open_, self._connections, self._max_bytes + _PREFIX, later, self._closed)
 
     async def stop(self, grace: float) -> None:
         """See `CallServer`."""
@@ -259,13 +310,13 @@ class Server:
         if not self._connections:
             self._on_alone()
 
-    def _open(self, stream: H2Stream, request: Request) -> UnaryCall | Call:
+    def _open(self, unfinished: Unfinished, stream: H2Stream, request: Request) -> UnaryCall | Call:
         how = self._find(request)
         if isinstance(how, Unary):
-            return UnaryCall(how, stream, self._max_bytes)
+            return UnaryCall(how, stream, self._max_bytes, unfinished)
         if how is not None:
-            return Call(how, stream, self._max_bytes)
-        call = UnaryCall(_NOBODY, stream, self._max_bytes)
+            return Call(how, stream, self._max_bytes, unfinished)
+        call = UnaryCall(_NOBODY, stream, self._max_bytes, unfinished)
         call.fail(UNIMPLEMENTED, "no such method")
         return call
 

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from struct import Struct
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
 from limpet_extproc.envoy import h2_frames as h2
 from limpet_extproc.envoy.h2_control import ANSWERS
@@ -29,6 +29,9 @@ WINDOW_BYTES: Final = 32 << 20
 
 _MAX_CLOSED: Final = 10_000
 
+PREFACE_S: Final = 5.0
+"""For a client to say that it speaks HTTP/2, twice: a process that was stopped looks at its clocks before it reads."""
+
 _SIZE_AND_KIND: Final = Struct(">IBI")
 """The head of a frame: its length and type as one number, flags and stream."""
 _HEAD_BYTES: Final = HEAD.size
@@ -41,6 +44,17 @@ Open = Callable[[H2Stream, Request], Receiver]
 """Begins a request; it may be answered at once."""
 
 
+class Timer(Protocol):
+    """Something that is to happen later."""
+
+    def cancel(self) -> None:
+        """It is not."""
+
+
+Later = Callable[[float, Callable[[], None]], Timer]
+"""Calls after so many seconds, as `asyncio.AbstractEventLoop.call_later` does."""
+
+
 class Connection(asyncio.Protocol):
     """One connection of an Envoy."""
 
@@ -49,9 +63,12 @@ class Connection(asyncio.Protocol):
         open_: Open,
         connections: set["Connection"],
         max_body_bytes: int,
+        later: Later,
         on_closed: Callable[[], None] = lambda: None,
     ) -> None:
         """`connections`: those that are open, this one included while it is; `on_closed` is called when it has left."""
+        self._later = later
+        self._preface_due: Timer
         self._open = open_
         self._connections = connections
         self._on_closed = on_closed
@@ -83,6 +100,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._sending = Sending(self._transport)
         self._connections.add(self)
+        self._preface_due = self._later(PREFACE_S, self._look_again_for_preface)
         allowed = (
             # Header blocks that do not depend on each other can be recognised as a whole.
             (h2.HEADER_TABLE_SIZE, 0),
@@ -99,6 +117,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, _: Exception | None) -> None:
         """The answers are no longer wanted."""
         self._connections.discard(self)
+        self._preface_due.cancel()
         self._cancel_all()
         self._on_closed()
 
@@ -108,11 +127,7 @@ class Connection(asyncio.Protocol):
         try:
             self._read(data)
         except H2ConnectionError as error:
-            _log.warning("a connection is closed: %s", error)
-            self._sending.write(h2.goaway(self._last_stream, error.code, str(error)))
-            self._sending.flush()
-            self._transport.close()
-            self._cancel_all()
+            self._break_off(error)
             return
         self._sending.flush()
 
@@ -131,6 +146,18 @@ class Connection(asyncio.Protocol):
         self._transport.close()
         self._cancel_all()
 
+    def _look_again_for_preface(self) -> None:
+        late = H2ConnectionError(h2.SETTINGS_TIMEOUT, "a client that does not say what it speaks")
+        self._preface_due = self._later(PREFACE_S, partial(self._break_off, late))
+
+    def _break_off(self, error: H2ConnectionError) -> None:
+        _log.warning("a connection is closed: %s", error)
+        self._preface_due.cancel()
+        self._sending.write(h2.goaway(self._last_stream, error.code, str(error)))
+        self._sending.flush()
+        self._transport.close()
+        self._cancel_all()
+
     def _read(self, data: bytes) -> None:
         at = 0
         if not self._preface_read:
@@ -145,6 +172,7 @@ class Connection(asyncio.Protocol):
             if kind != h2.SETTINGS or flags & h2.ACK:
                 raise H2ConnectionError(h2.PROTOCOL_ERROR, "a client that does not begin with its settings")
             self._preface_read = True
+            self._preface_due.cancel()
         elif self._partial:
             at = self._complete(data)
         if at < len(data) and (at := self._frames(data, at)) < len(data):

@@ -1,7 +1,7 @@
 """A client of one connection that sends bytes and reads frames, for tests of our HTTP/2."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from limpet_extproc.envoy import h2_frames as f
@@ -41,6 +41,36 @@ class Wire(asyncio.Transport):
 
     def abort(self) -> None:
         self.aborted = True
+
+
+class Alarm:
+    """Something that a connection wants to do later."""
+
+    def __init__(self, after_s: float, act: Callable[[], None]) -> None:
+        self.after_s = after_s
+        self.act = act
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class Alarms:
+    """All of these, which ring when a test says so."""
+
+    def __init__(self) -> None:
+        self.set: list[Alarm] = []
+
+    def later(self, after_s: float, act: Callable[[], None]) -> Alarm:
+        self.set.append(Alarm(after_s, act))
+        return self.set[-1]
+
+    def ring(self) -> int:
+        """Ring those that are due next; how many there were."""
+        due, self.set = [each for each in self.set if not each.cancelled], []
+        for each in due:
+            each.act()
+        return len(due)
 
 
 class Frame(NamedTuple):
@@ -87,10 +117,12 @@ class Served:
     def __init__(self, begin: bytes = BEGIN) -> None:
         self.wire = Wire()
         self.requests: list[Echo] = []
-        self.connection = Connection(self._open, set(), MAX_BODY_BYTES)
+        self.alarms = Alarms()
+        self.connection = Connection(self._open, set(), MAX_BODY_BYTES, self.alarms.later)
         self.connection.connection_made(self.wire)
         self.wire.written.clear()
-        self.send(begin)
+        if begin:
+            self.send(begin)
         self.wire.written.clear()
 
     def _open(self, stream: H2Stream, request: Request) -> Echo:

@@ -13,14 +13,15 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from tests.extproc.envoy.h2_wire import BEGIN, REQUEST, Wire
+from tests.extproc.envoy.h2_wire import BEGIN, REQUEST, Alarms, Wire
 from tests.waiting import until
 
 from limpet_extproc.envoy.calls import CallMessages, CallServer, Find, Streaming, Unary
-from limpet_extproc.envoy.grpc_server import Call, Server, UnaryCall
+from limpet_extproc.envoy.grpc_server import Call, Server, UnaryCall, Unfinished
 from limpet_extproc.envoy.grpcio_server import GrpcioServer
 from limpet_extproc.envoy.h2_connection import Connection
 from limpet_extproc.envoy.h2_frames import DATA, END_HEADERS, HEADERS, Request, frame
+from limpet_extproc.envoy.h2_stream import H2Stream
 from limpet_extproc.envoy.unix_connections import SYSTEM_TABLE, connections
 from limpet_extproc.process.translation import translator_listener
 
@@ -366,9 +367,9 @@ async def test_a_call_that_ends_within_its_message_is_an_error(data: bytes, stre
     calls = Calls()
     call: Call | UnaryCall
     if streaming:
-        call = Call(Streaming(calls.twice), stream, MAX_MESSAGE_BYTES)
+        call = Call(Streaming(calls.twice), stream, MAX_MESSAGE_BYTES, Unfinished())
     else:
-        call = UnaryCall(Unary(calls.echo), stream, MAX_MESSAGE_BYTES)
+        call = UnaryCall(Unary(calls.echo), stream, MAX_MESSAGE_BYTES, Unfinished())
     call.data(memoryview(data))
     call.end()
     await asyncio.sleep(0)
@@ -380,7 +381,7 @@ async def test_a_call_that_ends_within_its_message_is_an_error(data: bytes, stre
 async def test_a_call_that_is_cancelled_before_it_has_begun_warns_of_nothing(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     stream: Any = FakeStream()
-    call = UnaryCall(Unary(Calls().wait), stream, MAX_MESSAGE_BYTES)
+    call = UnaryCall(Unary(Calls().wait), stream, MAX_MESSAGE_BYTES, Unfinished())
     call.data(memoryview(MESSAGE))
     call.cancel()
     for _ in range(3):
@@ -399,7 +400,12 @@ async def test_what_a_lost_connection_had_sent_is_not_kept(how: type[Unary] | ty
 
     found = Unary(never) if how is Unary else Streaming(waits)
     make_call = partial(UnaryCall, found) if isinstance(found, Unary) else partial(Call, found)
-    connection = Connection(lambda stream, _: make_call(stream, MAX_MESSAGE_BYTES), set(), MAX_MESSAGE_BYTES)
+    unfinished = Unfinished()
+
+    def begin(stream: H2Stream, _: Request) -> UnaryCall | Call:
+        return make_call(stream, MAX_MESSAGE_BYTES, unfinished)
+
+    connection = Connection(begin, set(), MAX_MESSAGE_BYTES, Alarms().later)
     connection.connection_made(Wire())
     part = b"\x00" + (1 << 20).to_bytes(4, "big") + bytes(10_000)
     connection.data_received(BEGIN + frame(HEADERS, END_HEADERS, 1, REQUEST))
