@@ -81,11 +81,12 @@ class HeadReader:
         if known is None or b"\n" in credential:
             return None
         headers = {**known.headers}  # What is kept is no caller's to change.
-        if credential[-1:] > b" ":
-            try:
-                headers[_AUTHORIZATION] = credential.decode()
-            except UnicodeDecodeError:
-                return None
+        try:
+            value = credential.decode()
+        except UnicodeDecodeError:
+            return None
+        if value[-1:] > " ":
+            headers[_AUTHORIZATION] = value
         return RequestHead(known.dialect, headers, known.api, known.asked)
 
     def read(self, request: pb.ProcessingRequest, after: bytes | memoryview = b"") -> RequestHead:

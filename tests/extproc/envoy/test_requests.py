@@ -128,6 +128,7 @@ def test_no_credential_that_is_not_utf_8_is_known() -> None:
     reader.read(pb.ProcessingRequest.FromString(data), after)
     assert reader.known(after) is not None
     assert reader.known(after.replace(b"one", b"\xffne")) is None
+    assert reader.known(after.replace(b"one", b"\xff  ")) is None
     assert reader.known(after.replace(b"one", b"\nne")) is None
 
 
