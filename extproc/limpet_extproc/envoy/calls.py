@@ -1,7 +1,7 @@
 """Envoy's calls as a worker handles them, whichever server carries them."""
 
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -18,6 +18,9 @@ class CallMessages(Protocol):
 
     async def read(self) -> bytes | None:
         """The next message; None when there are no more."""
+
+    def unread(self) -> Sequence[bytes]:
+        """Take the messages that have come already, without waiting for more: for a handler that is cancelled."""
 
     async def write(self, message: bytes, /) -> None:
         """Send a message."""

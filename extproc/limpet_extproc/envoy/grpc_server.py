@@ -8,7 +8,7 @@ import asyncio
 import logging
 import socket
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from functools import partial
 from pathlib import Path
 from struct import Struct
@@ -38,30 +38,31 @@ _ENDED: Final = header_block(("grpc-status", "0"))
 MOST_UNFINISHED_BYTES: Final = 512 << 20
 """Of messages on one connection of which only the beginning has come; one alone may be as large as any message."""
 
+_SMALL_BYTES: Final = 1 << 20
+"""A beginning that always may stay: most messages are shorter, and none of them is to fail for a large one."""
+
 
 _How = TypeVar("_How", Unary, Streaming)
 
 
 class Unfinished:
-    """How long the messages of a connection are, together, that have not come whole."""
+    """What has come, over a connection, of messages that are not whole."""
 
-    __slots__ = ("_bytes", "_most_bytes")
+    __slots__ = ("_bytes", "_most_bytes", "_small_bytes")
 
-    def __init__(self, most_bytes: int = MOST_UNFINISHED_BYTES) -> None:
+    def __init__(self, most_bytes: int = MOST_UNFINISHED_BYTES, small_bytes: int = _SMALL_BYTES) -> None:
         self._bytes = 0
         self._most_bytes = most_bytes
+        self._small_bytes = small_bytes
 
-    def has_room(self, size: int) -> bool:
-        """Whether there is room for a message as long as that; then it is taken."""
-        total = self._bytes + size
-        if self._bytes and total > self._most_bytes:
-            return False
-        self._bytes = total
-        return True
+    def may_grow(self, by: int, held: int) -> bool:
+        """Count so many bytes more of a message of which `held` have come with them; whether it may go on."""
+        self._bytes += by
+        return held <= self._small_bytes or self._bytes <= self._most_bytes or self._bytes == held
 
-    def let_go(self, size: int) -> None:
-        """One as long as that is whole, or will never be."""
-        self._bytes -= size
+    def let_go(self, held: int) -> None:
+        """A message of which so much had come is whole, or will never be."""
+        self._bytes -= held
 
 
 class _AnyCall(Generic[_How]):
@@ -88,7 +89,7 @@ class _AnyCall(Generic[_How]):
         self._pending: list[memoryview] = []
         """The beginning of a message. What came with it is kept as long, which is hardly ever of another call."""
         self._held = 0
-        """The length of that message, as it counts among the unfinished ones."""
+        """How much of it has come."""
         self._missing = 0
         """The rest of it, in bytes; 0: not even its length is known."""
         self._begun = False
@@ -100,7 +101,7 @@ class _AnyCall(Generic[_How]):
         missing = self._missing - len(payload)
         if missing > 0:
             self._missing = missing
-            self._pending.append(payload)
+            self._keep(payload)
             return
         if self._pending:
             payload = memoryview(b"".join((*self._pending, payload)))
@@ -116,10 +117,7 @@ class _AnyCall(Generic[_How]):
                 return
             end = _PREFIX + length
             if end > len(payload):
-                if not self._unfinished.has_room(end):
-                    self.fail(RESOURCE_EXHAUSTED, "too much of messages that are not whole")
-                    return
-                self._held, self._missing = end, end - len(payload)
+                self._missing = end - len(payload)
                 break
             if end == len(payload):
                 self._message(payload[_PREFIX:])
@@ -127,7 +125,13 @@ class _AnyCall(Generic[_How]):
             self._message(payload[_PREFIX:end])
             payload = payload[end:]
         if payload:
-            self._pending = [payload]
+            self._keep(payload)
+
+    def _keep(self, payload: memoryview) -> None:
+        self._pending.append(payload)
+        self._held += len(payload)
+        if not self._unfinished.may_grow(len(payload), self._held):
+            self.fail(RESOURCE_EXHAUSTED, "too much of messages that are not whole")
 
     def _let_go(self) -> None:
         self._unfinished.let_go(self._held)
@@ -227,6 +231,11 @@ class Call(_AnyCall[Streaming]):
             self._waiting = asyncio.get_running_loop().create_future()
             await self._waiting
         return self._messages.popleft()
+
+    def unread(self) -> Sequence[bytes]:
+        """See `CallMessages`."""
+        left, self._messages = self._messages, deque()
+        return left
 
     async def write(self, message: bytes) -> None:
         """See `CallMessages`."""

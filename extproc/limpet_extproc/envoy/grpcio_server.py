@@ -7,7 +7,7 @@ connected. Nor does it take a socket that listens already, so what comes there i
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
 from urllib.parse import quote
@@ -129,6 +129,10 @@ class _Messages:
         """See `CallMessages`."""
         message = await self._context.read()
         return message if isinstance(message, bytes) else None
+
+    def unread(self) -> Sequence[bytes]:
+        """See `CallMessages`. gRPC keeps them to itself."""
+        return ()
 
     async def write(self, message: bytes, /) -> None:
         """See `CallMessages`."""

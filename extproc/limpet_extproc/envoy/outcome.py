@@ -5,9 +5,10 @@ what the decision was, and what each attempt came to, travels in the entry itsel
 the first attempt has an entry while its answer still comes, so that a long one does not hide a failing provider.
 """
 
+import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final, Protocol
 
@@ -57,6 +58,9 @@ _MAX_UNDER_WAY: Final = 10_000
 _IN_A_ROW: Final = 2
 """Entries after which requests that have come meanwhile are decided first. Those of 20 ms come at once."""
 
+_WITHIN_S: Final = 0.01
+"""For that: half of the time until the next ones come."""
+
 _CONVERSATION_BYTES: Final = 4
 """Of a record's key: enough to tell the few conversations of a run of failures apart."""
 
@@ -99,6 +103,9 @@ class LogStream(Protocol):
 
     async def read(self) -> object:
         """The bytes of the next message, or something else at the end of the stream."""
+
+    def unread(self) -> Sequence[bytes]:
+        """Take the messages that have come already, without waiting for more."""
 
 
 class Outcomes:
@@ -149,20 +156,31 @@ class Outcomes:
 
         A request that went elsewhere there was left to others, who have a log of their own.
         """
-        while isinstance(data := await stream.read(), bytes):
-            try:
-                message = LOG_MESSAGE.FromString(data)
-            except DecodeError:
-                _log.warning("a message of the access log could not be read; its entries are lost")
-                self._metrics.failures.inc()
-                continue
-            entries = message.http_logs.log_entry
-            if names is not None:
-                self._metrics.access_log.taken_of_sidecar(len(entries))
-            elif entries:
-                self._metrics.access_log.taken(len(entries), self._delay_s(entries[0].common_properties))
-            await in_turns(entries, partial(self._take, names), _IN_A_ROW)
+        take = partial(self._take, names)
+        try:
+            while isinstance(data := await stream.read(), bytes):
+                await in_turns(self._entries(data, names), take, _IN_A_ROW, _WITHIN_S)
+        except asyncio.CancelledError:
+            # Envoy has hung up, or this worker stops; what has come counts.
+            for data in stream.unread():
+                for entry in self._entries(data, names):
+                    take(entry)
+            raise
         return b""
+
+    def _entries(self, data: bytes, names: ClusterNames | None) -> Sequence[Entry]:
+        try:
+            message = LOG_MESSAGE.FromString(data)
+        except DecodeError:
+            _log.warning("a message of the access log could not be read; its entries are lost")
+            self._metrics.failures.inc()
+            return ()
+        entries: Sequence[Entry] = message.http_logs.log_entry
+        if names is not None:
+            self._metrics.access_log.taken_of_sidecar(len(entries))
+        elif entries:
+            self._metrics.access_log.taken(len(entries), self._delay_s(entries[0].common_properties))
+        return entries
 
     def _take(self, names: ClusterNames | None, entry: Entry) -> None:
         try:

@@ -1,6 +1,6 @@
 """Access log entries, built as Envoy sends them, and outcomes over a real memory and real counters."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from envoy.data.accesslog.v3 import accesslog_pb2
@@ -135,6 +135,10 @@ class Call:
 
     async def read(self) -> object:
         return self._messages.pop(0) if self._messages else object()
+
+    def unread(self) -> Sequence[bytes]:
+        left, self._messages = self._messages, []
+        return left
 
 
 class World:

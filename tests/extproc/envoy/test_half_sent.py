@@ -46,14 +46,17 @@ async def _echo(message: bytes | memoryview) -> bytes:
 
 
 class Halves:
-    """A connection with so much room for unfinished messages; they are 120 bytes long, and sent in halves."""
+    """A connection with so much room for unfinished messages; they are 120 bytes long, and sent in halves.
+
+    Beginnings of 20 bytes count as small.
+    """
 
     HALF = b"\x00" + (115).to_bytes(4, "big") + bytes(55)
     REST = bytes(60)
 
     def __init__(self, room_bytes: int) -> None:
         self.wire = Wire()
-        echo, unfinished = Unary(_echo), Unfinished(room_bytes)
+        echo, unfinished = Unary(_echo), Unfinished(room_bytes, 20)
         self.connection = Connection(
             lambda stream, _: UnaryCall(echo, stream, 1000, unfinished), set(), 1000, Alarms().later
         )
@@ -80,7 +83,7 @@ def _refused(answer: list[Frame]) -> bool:
 
 
 async def test_messages_that_are_not_whole_have_a_bound_on_each_connection() -> None:
-    halves = Halves(240)
+    halves = Halves(120)
     assert halves.begin(1, 3)
     assert _refused(halves.send(headers(5), data(5, Halves.HALF))[5])
     assert not _refused(halves.send(data(1, Halves.REST, end=True))[1]), "the others go on"
@@ -89,14 +92,29 @@ async def test_messages_that_are_not_whole_have_a_bound_on_each_connection() -> 
 
 
 async def test_a_message_alone_may_be_longer_than_that() -> None:
-    halves = Halves(100)
+    halves = Halves(50)
     assert halves.begin(1)
     assert not _refused(halves.send(data(1, Halves.REST[1:]), data(1, b"\x00", end=True))[1])
 
 
+async def test_what_is_announced_takes_no_room() -> None:
+    halves = Halves(120)
+    announced = b"\x00" + (900).to_bytes(4, "big") + bytes(55)
+    assert not halves.send(headers(1), data(1, announced))
+    assert halves.begin(3)
+
+
+async def test_small_ones_do_not_fail_for_a_large_one() -> None:
+    halves = Halves(50)
+    assert halves.begin(1)
+    small = b"\x00" + (20).to_bytes(4, "big") + bytes(15)
+    assert not halves.send(headers(3), data(3, small))
+    assert not _refused(halves.send(data(3, bytes(5), end=True))[3])
+
+
 @pytest.mark.parametrize("end", [rst_stream(1, CANCEL), data(1, b"", end=True)], ids=["reset", "ended"])
 async def test_a_call_that_ends_within_its_message_makes_room(end: bytes) -> None:
-    halves = Halves(240)
+    halves = Halves(120)
     assert halves.begin(1, 3)
     halves.send(end)
     assert halves.begin(5)
