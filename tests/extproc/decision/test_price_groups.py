@@ -57,6 +57,16 @@ def test_members_that_are_apart_are_not_counted(make: Make) -> None:
     assert msgspec.structs.astuple(mean)[:4] == pytest.approx([1.011] * 4)
 
 
+def test_only_a_few_sets_that_are_apart_are_kept(make: Make) -> None:
+    lane = make.lane(*(make.provider(f"p{at}", price=Price(*[1.1**at] * 4)) for at in range(100)))
+    groups = PriceGroups(lane.candidates)
+    found = [groups.beside(frozenset((f"p{at}",))) for at in range(100)]
+    again = groups.beside(frozenset(("p99",)))
+    assert again is found[-1]
+    assert groups.beside(frozenset(("p0",))) is not found[0]
+    assert again.counts == found[0].counts == [1] * 100
+
+
 def test_a_bill_over_hundreds_looks_at_a_few(make: Make) -> None:
     prices = [Price(0.5 + at / 10_000, 1.5, 0.05, 0.5 + at / 10_000) for at in range(300)]
     lane = make.lane(*(make.provider(f"p{at}", price=price) for at, price in enumerate(prices)))
