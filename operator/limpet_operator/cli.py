@@ -293,11 +293,24 @@ def main() -> None:
         how = "'make tools' in the checkout, or pip install 'limpet[operator]', brings it"
         raise SystemExit(f"{message}; {how}") from error
     except OSError as error:
-        if error.errno not in _OF_A_DISK or error.filename is not None:
+        if error.errno not in _OF_A_DISK or error.filename is not None or _takes_more():
             raise
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would try again at its end.
         raise SystemExit(f"limpet: what it prints cannot be written: {error.strerror}") from error
+
+
+def _takes_more() -> bool:
+    """Whether it is not standard output that is full, but a file that a command keeps.
+
+    A line's end is written to it: of what did not fit, Python may have kept nothing that could be written again.
+    """
+    try:
+        sys.stdout.flush()
+        os.write(sys.stdout.fileno(), b"\n")
+    except OSError:
+        return False
+    return True
 
 
 def _run(arguments: Sequence[str]) -> None:

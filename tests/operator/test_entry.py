@@ -74,3 +74,20 @@ def test_a_disk_that_is_full_is_one_line(arguments: tuple[str, ...]) -> None:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
     assert done.stderr.splitlines()[-1] == "limpet: what it prints cannot be written: No space left on device"
+
+
+def test_a_full_disk_of_a_file_is_not_told_of_what_is_printed() -> None:
+    begin = "import pathlib, limpet_operator.cli as cli; "
+    begin += "cli.application = lambda _: lambda: [print('before'), pathlib.Path('/dev/full').write_text('x')]; "
+    command = [sys.executable, "-c", begin + "cli.main()"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout.strip()) == (1, "before")
+    assert done.stderr.splitlines()[-1] == "OSError: [Errno 28] No space left on device"
+
+
+def test_much_that_is_printed_onto_a_full_disk_is_one_line() -> None:
+    begin = "import limpet_operator.cli as cli; cli.application = lambda _: lambda: print('x' * 1_000_000); "
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-c", begin + "cli.main()"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (1, "limpet: what it prints cannot be written: No space left on device\n")
