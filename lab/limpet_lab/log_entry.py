@@ -47,6 +47,10 @@ class OneEntry:
         self._read = True
         return self._message.SerializeToString()
 
+    def unread(self) -> Sequence[bytes]:
+        """Nothing more: it is never cancelled in between."""
+        return ()
+
 
 def log_of_request(
     record: Record | None, failures: Sequence[FailedTry], provider: str = "", usage: Mapping[str, float] | None = None
