@@ -186,6 +186,8 @@ TRANSLATED_CHAT: Final = "translated_chat"
 RETRY_HEADER: Final = "x-envoy-is-timeout-retry"
 """On each attempt but the first, by Envoy: whether the one before ended by a limit of the route. The cluster adds
 milliseconds from the request's beginning, and of its arrival, for the Lua that prepares the attempt."""
+ELAPSED_HEADER: Final = "x-limpet-elapsed"
+"""The same two numbers from clusters of the version before, on every attempt."""
 CONTEXT_HEADER: Final = "x-limpet-context"
 """On an attempt, for the same Lua: by what its provider's filter context is known, of which it keeps a copy."""
 WAIT_HEADER: Final = "x-limpet-wait"
@@ -263,8 +265,6 @@ TRANSLATING_FILTER: Final = "limpet.translate"
 UNTRANSLATED_PATH: Final = "/limpet-untranslated"
 """Before the path of a request that is still to be translated. No provider has it, so that it does no work for one that
 was not."""
-NO_TRANSLATOR_PATH: Final = "/limpet-no-translator"
-"""The same of one that nobody is to translate: its route is from before the first provider for which that is done."""
 
 REQUEST_LOG: Final = "limpet.request"
 """The access log that ext_proc learns from: one entry a request, with all its attempts."""

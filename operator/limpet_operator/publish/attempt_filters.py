@@ -92,13 +92,9 @@ def attempt_filters_of_sidecars(provider: PlannedProvider, credentials: Json) ->
     return [*_filters(provider, credentials), _CODEC]
 
 
-def attempt_program(*, translates: bool = False) -> Json:
-    """What routes to providers have as `typed_per_filter_config`; a provider's own settings are in its cluster.
-
-    `translates`: the answers on these routes pass the filter that translates them.
-    """
-    told = f"local translates = {str(translates).lower()}\n"
-    source = {"inline_string": without_comments(told + ATTEMPT_LUA)}
+def attempt_program() -> Json:
+    """What routes to providers have as `typed_per_filter_config`; a provider's own settings are in its cluster."""
+    source = {"inline_string": without_comments(ATTEMPT_LUA)}
     return {ATTEMPT_FILTER: typed("filters.http.lua.v3.LuaPerRoute", source_code=source)}
 
 

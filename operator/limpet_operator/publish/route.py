@@ -53,7 +53,6 @@ from limpet_operator.publish.route_action import (
     unchecked,
     until_decided,
 )
-from limpet_operator.publish.translation import NO_ANSWER_TRANSLATION
 
 CHAT: Final = "/v1/chat/completions"
 
@@ -107,18 +106,8 @@ def route_configuration(providers: Sequence[PlannedProvider], settings: EnvoySet
         "ignore_port_in_host_matching": True,
         "max_direct_response_body_size_bytes": 4 * 1024 * 1024,
         "virtual_hosts": [ours, foreign] if settings.own_names else [ours],
-        "typed_per_filter_config": _of_all(providers),
+        "typed_per_filter_config": attempt_program(),
     }
-
-
-def _of_all(providers: Sequence[PlannedProvider]) -> Json:
-    """What all routes have: the program of attempts, and no filter for translations while there are none.
-
-    A request keeps the routes that were there when it came, and the filters that they gave it: if a worker then names
-    the first provider whose answers need that filter, the program of the same routes sees to it that there is none.
-    """
-    translates = any(provider.spec.translated for provider in providers)
-    return {**attempt_program(translates=translates), **({} if translates else NO_ANSWER_TRANSLATION)}
 
 
 def _no_provider(match: Json) -> Json:

@@ -31,7 +31,6 @@ _WAIT_S: Final = 15
 """For one message. The largest body takes two seconds."""
 
 _TYPES: Final = "type.googleapis.com/"
-_ANSWER_FILTER: Final = f"{TRANSLATING_FILTER}.answer"
 _REQUEST_ONLY: Final = {
     "request_header_mode": "SEND",
     "request_body_mode": "BUFFERED",
@@ -75,11 +74,11 @@ def request_translation(provider: Provider, body_limit_bytes: int) -> list[Json]
         processing_mode=_REQUEST_ONLY,
         metadata_options={"receiving_namespaces": {"untyped": [TRANSLATION_METADATA]}},
     )
-    return [_where(f"{TRANSLATING_FILTER}.request", _IS_UNTRANSLATED, request)]
+    return [_where("request", _IS_UNTRANSLATED, request)]
 
 
 def answer_translation() -> Json:
-    """What stands before the router of every gateway; routes that need it not switch it off.
+    """What stands before the router of every gateway.
 
     A listener that changed when the first such provider comes would leave the clients of open connections without it,
     whose requests are routed there already.
@@ -91,13 +90,7 @@ def answer_translation() -> Json:
         allow_mode_override=True,
         metadata_options={"forwarding_namespaces": {"untyped": [TRANSLATION_METADATA, DECISION_METADATA]}},
     )
-    return _where(_ANSWER_FILTER, _IS_TO_BE_TRANSLATED, answer)
-
-
-NO_ANSWER_TRANSLATION: Final[Json] = {
-    _ANSWER_FILTER: {"@type": f"{_TYPES}envoy.config.route.v3.FilterConfig", "disabled": True}
-}
-"""For routes whose answers need no translation: `typed_per_filter_config` without it."""
+    return _where("answer", _IS_TO_BE_TRANSLATED, answer)
 
 
 def translator_cluster(extproc_sockets: Iterable[str]) -> Json:
@@ -138,8 +131,9 @@ def _ext_proc(*, initial_metadata: Sequence[Json] = (), **how: Any) -> Json:
     )
 
 
-def _where(name: str, predicate: Json, config: Json) -> Json:
+def _where(of: str, predicate: Json, config: Json) -> Json:
     """A filter that is left out where the predicate does not hold."""
+    name = f"{TRANSLATING_FILTER}.{of}"
     skip = {"name": "skip", "typed_config": typed("filters.common.matcher.action.v3.SkipFilter")}
     unless = {"predicate": {"not_matcher": {"single_predicate": predicate}}, "on_match": {"action": skip}}
     return {

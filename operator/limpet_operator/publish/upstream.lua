@@ -2,8 +2,7 @@
 -- path, host, content-length and all that a client sent are always set again; the body always starts as the client sent
 -- it.
 --
--- The lists for every provider, PASSED (names), PASSED_PREFIX and READING_QUERY, come before this program; and
--- translates, which says whether the answers on these routes are translated.
+-- The lists for every provider, PASSED (names), PASSED_PREFIX and READING_QUERY, come before this program.
 -- filter context: host, prefix (stands where the client wrote /v1), "prefix:API" = the same for an API that begins
 -- elsewhere, "path:PATH" = where requests go that are translated, query (of the provider's URL), "passes:NAME" = a
 -- header that this provider gets too, "own:NAME" = a header that was set for this provider before this program,
@@ -88,7 +87,7 @@ local function rewrite(handle)
   end
   local plain, before = asked(path), ""
   if context["path:" .. plain] ~= nil then -- not its own dialect
-    before = translates and UNTRANSLATED_PATH or NO_TRANSLATOR_PATH -- no answer may stay as it comes
+    before = UNTRANSLATED_PATH
     info:dynamicMetadata():set(TRANSLATION_METADATA, TRANSLATION_STATE, "")
   end
   headers:replace(":path", before .. path_of(context, plain) .. (query or ""))

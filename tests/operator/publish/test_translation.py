@@ -8,7 +8,6 @@ from tests.operator.publish.lua_world import LuaWorld, Reply
 from tests.operator.publish.test_resources import GATEWAY, chain, clusters
 
 from limpet_extproc.contract.envoy import (
-    NO_TRANSLATOR_PATH,
     NO_USER_ID,
     TOO_LARGE,
     TRAIL_CAUSE,
@@ -17,12 +16,9 @@ from limpet_extproc.contract.envoy import (
     TRANSLATED_CHAT,
     TRANSLATION_METADATA,
     TRANSLATION_STATE,
-    UNTRANSLATED_PATH,
 )
-from limpet_operator.publish.attempt_filters import ATTEMPT_FILTER, ATTEMPT_LUA
 from limpet_operator.publish.listener import client_listener
 from limpet_operator.publish.publication import settings_for
-from limpet_operator.publish.route import route_configuration
 from limpet_operator.publish.translation import translator_cluster
 
 
@@ -52,25 +48,6 @@ def test_the_listener_is_ready_for_the_first_that_does(build: Any, vendor: str) 
     """A listener that changes leaves open connections the old one: their clients would get Messages."""
     made = build.plan(build.raw("Provider", "a", vendor=vendor), build.secret())
     assert names(listener_filters(made)) == ["limpet.translate.answer"]
-
-
-@pytest.mark.parametrize(("vendor", "translates"), [("Anthropic", True), ("DeepSeek", False)])
-def test_routes_pass_the_filter_only_while_somebody_does(build: Any, vendor: str, translates: bool) -> None:
-    made = build.plan(build.raw("Provider", "a", vendor=vendor), build.secret())
-    told = route_configuration(made.providers, settings_for(made, GATEWAY))["typed_per_filter_config"]
-    off = [name for name, config in told.items() if config.get("disabled")]
-    assert off == ([] if translates else names(listener_filters(made)))
-    program = told[ATTEMPT_FILTER]["source_code"]["inline_string"]
-    assert program.startswith(f"local translates = {str(translates).lower()}\n")
-
-
-@pytest.mark.parametrize(("translates", "path"), [("true", UNTRANSLATED_PATH), ("false", NO_TRANSLATOR_PATH)])
-def test_on_older_routes_no_request_is_translated_whose_answer_would_not_be(translates: str, path: str) -> None:
-    world = LuaWorld(program=f"local translates = {translates}\n{ATTEMPT_LUA}")
-    context = {"host": "a.example", "prefix": "/v1", "name": "a", "path:/chat/completions": "/v1/messages"}
-    sent = world.request({":path": "/v1/chat/completions"}, context)
-    assert sent.headers[":path"] == f"{path}/v1/messages"
-    assert not NO_TRANSLATOR_PATH.startswith(UNTRANSLATED_PATH), "by which the filter for requests knows its own"
 
 
 @pytest.mark.parametrize(("vendor", "told"), [("Anthropic", False), ("DeepSeek", True)])
