@@ -89,14 +89,20 @@ local function add_retries(metadata, number)
   metadata:set(ROUTE_METADATA, ROUTE_GROUPS, groups)
 end
 
+-- Digits of milliseconds: when this retry begins, counted from the request's beginning, and when the request had arrived.
+-- A cluster of the version before says it in a header of its own, on every attempt.
+local function times_of(headers)
+  local told = string.match(headers:get(RETRY_HEADER) or "", " (.+)") or headers:get(ELAPSED_HEADER) or ""
+  return string.match(told, "^(%d+) ?(%d*)")
+end
+
 -- Whether the attempt before ended because its provider took too long. Envoy says so of the limits that belong to a
 -- route. Of the one for whole answers, which belongs to the provider, it does not: its time tells, by a clock that
 -- nobody sets.
 local function was_timeout(headers, route, trail, may_take_ms)
-  local retry = headers:get(RETRY_HEADER) or ""
-  if string.find(retry, "^true") then return true end
+  if string.find(headers:get(RETRY_HEADER) or "", "^true") then return true end
   if may_take_ms == nil or not string.find(route[ROUTE_KEY] or "", "w", 1, true) then return false end
-  local elapsed, received = string.match(retry, " (%d+) ?(%d*)")
+  local elapsed, received = times_of(headers)
   if elapsed == nil then return false end
   return tonumber(elapsed) - (trail[TRAIL_BEGAN_MS] or tonumber(received) or 0) >= may_take_ms
 end
@@ -145,7 +151,7 @@ local function goes_on(handle, headers, number)
     end
     if timeout and status == nil then note_attempt(handle, number - 1, before, "", "Timeout") end
   end
-  local began_ms = string.match(headers:get(RETRY_HEADER) or "", " (%d+)") or "0"
+  local began_ms = times_of(headers) or "0"
   metadata:set(TRAIL_METADATA, TRAIL_BEGAN_MS, tonumber(began_ms))
   metadata:set(TRAIL_METADATA, TRAIL_ALL_BEGAN_MS, (trail[TRAIL_ALL_BEGAN_MS] or "") .. began_ms .. " ")
   metadata:set(TRAIL_METADATA, TRAIL_MAY_TAKE_MS, may_take_ms)

@@ -46,6 +46,9 @@ class PreparedAttempt:
 
     headers: Mapping[str, str]
     contexts_asked_for: int
+    metadata: Mapping[str, Any]
+    local_status: str | None
+    """Of the program's own answer, if it gave one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,22 +75,33 @@ class LuaWorld:
         return self.lua.globals()[name.encode()](*map(self._lua, arguments))
 
     def request(
-        self, headers: Mapping[str, str], context: Mapping[str, Any], *, path: str = "/v1/chat/completions"
+        self,
+        headers: Mapping[str, str],
+        context: Mapping[str, Any],
+        *,
+        path: str = "/v1/chat/completions",
+        noted: Mapping[str, Any] | None = None,
     ) -> PreparedAttempt:
         """What becomes of a request with these headers at a provider with this filter context."""
-        sent, metadata = self._lua(headers), self._lua({DECISION_METADATA: {"reason": "first.scored"}})
+        sent, metadata = self._lua(headers), self._lua({DECISION_METADATA: {"reason": "first.scored"}, **(noted or {})})
         scope = self.lua.globals()
         state = self._lua({PATH_STATE: path})
         handle = scope[b"handle_of"](sent, self._lua([]), self._lua(context), metadata, state, None, None)
-        ask, times = handle[b"filterContext"], list[None]()
+        ask, times, statuses = handle[b"filterContext"], list[None](), list[str]()
 
         def asked(_: object) -> Any:
             times.append(None)
             return ask(handle)
 
         handle[b"filterContext"] = asked
+        handle[b"respond"] = lambda _, answer, body: statuses.append(answer[b":status"].decode())
         scope[b"envoy_on_request"](handle)
-        return PreparedAttempt({key.decode(): value.decode() for key, value in sent.items()}, len(times))
+        return PreparedAttempt(
+            {key.decode(): value.decode() for key, value in sent.items()},
+            len(times),
+            self._python(metadata),
+            statuses[0] if statuses else None,
+        )
 
     def answer(
         self,

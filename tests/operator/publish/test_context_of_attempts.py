@@ -7,7 +7,17 @@ import pytest
 from tests.operator.conftest import Build
 from tests.operator.publish.lua_world import LuaWorld, PreparedAttempt
 
-from limpet_extproc.contract.envoy import CONTEXT_HEADER, RETRY_HEADER
+from limpet_extproc.contract.envoy import (
+    CONTEXT_HEADER,
+    ELAPSED_HEADER,
+    RETRY_HEADER,
+    ROUTE_GROUPS,
+    ROUTE_KEY,
+    ROUTE_METADATA,
+    ROUTE_TRIES,
+    TRAIL_BEGAN_MS,
+    TRAIL_METADATA,
+)
 from limpet_operator.publish.attempt_filters import attempt_filters
 from limpet_operator.publish.envoy_settings import EnvoySettings
 
@@ -62,6 +72,21 @@ def test_only_an_attempt_that_is_a_retry_is_told_when_it_is(build: Build) -> Non
     told = _appended(attempt_filters(one, GATEWAY))[RETRY_HEADER]
     assert told["value"] == "%REQ(x-envoy-is-timeout-retry)% %DURATION% %REQUEST_DURATION%"
     assert told["append_action"] == "OVERWRITE_IF_EXISTS"
+
+
+@pytest.mark.parametrize(
+    "told",
+    [{RETRY_HEADER: "false 61000 5"}, {RETRY_HEADER: "false", ELAPSED_HEADER: "61000 5"}],
+    ids=["this version's cluster", "the cluster of the version before"],
+)
+@pytest.mark.parametrize(("may_take_ms", "is_timeout"), [(60_000, True), (61_000, False)])
+def test_a_retry_knows_its_times(lua: LuaWorld, told: dict[str, str], may_take_ms: int, is_timeout: bool) -> None:
+    route = {ROUTE_KEY: "2w", ROUTE_TRIES: 2, ROUTE_GROUPS: [{"name": "beta"}, {"name": "alpha"}]}
+    trail = {"may_take_ms": may_take_ms}
+    noted = {ROUTE_METADATA: route, TRAIL_METADATA: trail}
+    sent = lua.request({**CLIENTS, **told, "x-envoy-attempt-count": "2"}, ALPHA, noted=noted)
+    assert sent.metadata[TRAIL_METADATA].get(TRAIL_BEGAN_MS) == (None if is_timeout else 61_000)
+    assert (sent.local_status == "504") is is_timeout
 
 
 def _appended(filters: list[dict[str, Any]]) -> dict[str, dict[str, str]]:
