@@ -39,14 +39,15 @@ MOST_UNFINISHED_BYTES: Final = 512 << 20
 """Of messages on one connection of which only the beginning has come; one alone may be as large as any message."""
 
 _SMALL_BYTES: Final = 1 << 20
-"""A beginning that always may stay: most messages are shorter, and none of them is to fail for a large one."""
+"""A beginning that does not count: most messages are shorter, and none of them is to fail for a large one, or it for
+them."""
 
 
 _How = TypeVar("_How", Unary, Streaming)
 
 
 class Unfinished:
-    """What has come, over a connection, of messages that are not whole."""
+    """What has come, over a connection, of large messages that are not whole."""
 
     __slots__ = ("_bytes", "_most_bytes", "_small_bytes")
 
@@ -57,12 +58,15 @@ class Unfinished:
 
     def may_grow(self, by: int, held: int) -> bool:
         """Count so many bytes more of a message of which `held` have come with them; whether it may go on."""
-        self._bytes += by
-        return held <= self._small_bytes or self._bytes <= self._most_bytes or self._bytes == held
+        if held <= self._small_bytes:
+            return True
+        self._bytes += by if held - by > self._small_bytes else held
+        return self._bytes <= self._most_bytes or self._bytes == held
 
     def let_go(self, held: int) -> None:
         """A message of which so much had come is whole, or will never be."""
-        self._bytes -= held
+        if held > self._small_bytes:
+            self._bytes -= held
 
 
 class _AnyCall(Generic[_How]):
@@ -179,10 +183,13 @@ class _AnyCall(Generic[_How]):
         data = b"" if message is None else _pack_prefix(0, len(message)) + message
         self._stream.send(b"" if self._answered else _OK, data, trailers)
         self._answered = True
+        if trailers is not None:
+            self._let_go()
 
     def _end_with(self, status: int, why: str) -> None:
         head = () if self._answered else _HEAD
         self._stream.send(b"", b"", header_block(*head, ("grpc-status", str(status)), ("grpc-message", why)))
+        self._let_go()
 
 
 class UnaryCall(_AnyCall[Unary]):

@@ -1,11 +1,13 @@
 """What a client has sent half of: it has a bound on each connection, in time before the preface, and then in bytes."""
 
+import asyncio
+
 import pytest
 from tests.extproc.envoy.h2_wire import BEGIN, Alarms, Frame, Served, Wire, data, frames, headers
 
 from limpet_extproc.envoy import h2_frames as f
-from limpet_extproc.envoy.calls import Unary
-from limpet_extproc.envoy.grpc_server import RESOURCE_EXHAUSTED, UnaryCall, Unfinished
+from limpet_extproc.envoy.calls import Streaming, Unary
+from limpet_extproc.envoy.grpc_server import RESOURCE_EXHAUSTED, Call, UnaryCall, Unfinished
 from limpet_extproc.envoy.h2_connection import Connection
 from limpet_extproc.envoy.h2_frames import CANCEL, PREFACE, rst_stream, settings
 
@@ -39,6 +41,10 @@ def test_one_that_has_hung_up_is_not_waited_for() -> None:
     served = Served(PREFACE[:10])
     served.connection.connection_lost(None)
     assert served.alarms.ring() == 0
+
+
+async def _at_once(_: object) -> bytes:
+    return b"done"
 
 
 async def _echo(message: bytes | memoryview) -> bytes:
@@ -109,7 +115,23 @@ async def test_small_ones_do_not_fail_for_a_large_one() -> None:
     assert halves.begin(1)
     small = b"\x00" + (20).to_bytes(4, "big") + bytes(15)
     assert not halves.send(headers(3), data(3, small))
+    assert not halves.send(data(1, Halves.REST[1:])), "nor a large one for them"
     assert not _refused(halves.send(data(3, bytes(5), end=True))[3])
+
+
+async def test_a_call_that_its_handler_ends_makes_room() -> None:
+    unfinished, wire = Unfinished(120, 20), Wire()
+    connection = Connection(
+        lambda stream, _: Call(Streaming(_at_once), stream, 1000, unfinished), set(), 1000, Alarms().later
+    )
+    connection.connection_made(wire)
+    connection.data_received(BEGIN + headers(1) + data(1, Halves.HALF))
+    assert not unfinished.may_grow(61, 61)
+    unfinished.let_go(61)
+    await asyncio.sleep(0)
+    assert unfinished.may_grow(61, 61)
+    unfinished.let_go(61)
+    assert unfinished.may_grow(120, 120)
 
 
 @pytest.mark.parametrize("end", [rst_stream(1, CANCEL), data(1, b"", end=True)], ids=["reset", "ended"])
